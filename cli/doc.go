@@ -1,0 +1,2 @@
+// Package cli is the command line: skiff's own verbs and the embedded kubectl.
+package cli

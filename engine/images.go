@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Images is the image store. There is one on a machine: what is pulled, loaded or
+// built here runs at once.
+type Images interface {
+	// Pull fetches ref and unpacks it for this machine's platform. Concurrent pulls
+	// of one ref share the work. A failure is a *PullError.
+	Pull(ctx context.Context, ref string, o PullOptions) (*Image, error)
+	// Load reads a docker archive or an OCI archive (tar, also compressed), LoadDir
+	// an OCI layout directory. Names in it are kept; name, when not empty, names
+	// what has none. Nothing of an invalid archive stays.
+	Load(ctx context.Context, r io.Reader, name string) ([]*Image, error)
+	LoadDir(ctx context.Context, dir, name string) ([]*Image, error)
+	// Get finds an image by reference (short forms as Docker understands them), by
+	// id or by unique prefix of its id.
+	Get(ctx context.Context, ref string) (*Image, error)
+	List(ctx context.Context) ([]*Image, error)
+	// Remove takes a name away, and with the last name the content; it refuses an
+	// image that a container uses with ErrInUse.
+	Remove(ctx context.Context, ref string) error
+	// Usage of the disk that holds images.
+	Usage(ctx context.Context) (DiskUsage, error)
+}
+
+// PullOptions for one pull.
+type PullOptions struct {
+	Credentials func(host string) (user, secret string, err error) // nil: anonymous
+	// Insecure allows plain HTTP and unverified TLS. Localhost is always allowed
+	// plain HTTP.
+	Insecure bool
+	Progress func(PullProgress) // may be nil; called from several goroutines
+}
+
+// PullProgress of one piece of content.
+type PullProgress struct {
+	Digest      string
+	Offset      int64
+	Total       int64
+	Done        bool
+	Description string // layer, config, manifest
+}
+
+// PullError says which image could not be pulled and whether trying again can
+// help.
+type PullError struct {
+	Ref    string
+	Reason PullReason
+	Err    error
+}
+
+// PullReason is why a pull failed.
+type PullReason string
+
+// Reasons of a PullError.
+const (
+	PullNotFound     PullReason = "not found"
+	PullUnauthorized PullReason = "unauthorized"
+	PullUnreachable  PullReason = "registry unreachable"
+	PullInvalidName  PullReason = "invalid name"
+	PullCorrupt      PullReason = "corrupt content"
+	PullPlatform     PullReason = "no image for this platform"
+	PullOther        PullReason = "failed"
+)
+
+func (e *PullError) Error() string {
+	return "pull " + e.Ref + ": " + string(e.Reason) + ": " + e.Err.Error()
+}
+func (e *PullError) Unwrap() error { return e.Err }
+
+// Image is one image with all of its names.
+type Image struct {
+	ID        string   // digest of the config, sha256:...
+	Digest    string   // digest of the manifest or index that the names point to
+	Names     []string // normalised: docker.io/library/busybox:latest
+	Digests   []string // name@digest
+	Size      int64    // bytes of compressed content
+	CreatedAt time.Time
+	Config    imagespec.Image
+}
+
+// DiskUsage in bytes and inodes.
+type DiskUsage struct{ Used, Free, Total, Inodes, InodesFree uint64 }

@@ -1,0 +1,161 @@
+// Package kinds describes every built-in API kind as data: its names, versions,
+// defaults, validation, printed columns, selectable fields and subresources. The
+// server, the codec, the clients, the command line and OpenAPI read this table;
+// nothing else knows a kind by name. One folder holds a group, one file a kind;
+// package kinds/all joins the groups.
+//
+// A kind lives in memory and in the store in exactly one version, its hub: the
+// current stable Go type of k8s.io/api. Other served versions are converted at
+// the door.
+package kinds
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Object is any API object. What a cache or a client's shared read returns must
+// never be changed; DeepCopyObject first.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is one row of the table. A nil func means that the kind has no such rule.
+// The funcs are pure and get objects of the hub type; those that fill in change
+// the first argument, which the caller owns.
+type Kind struct {
+	Group   string
+	Version string // the hub version
+	Kind    string // "Deployment"
+	List    string // "DeploymentList"
+
+	Resource   string // "deployments"
+	Singular   string // "deployment"
+	ShortNames []string
+	Categories []string // "all", ...
+	Namespaced bool
+
+	// Served lists the versions the API offers, hub included, in the order of
+	// discovery within the group.
+	Served []Version
+	// Verbs that exist; nil means all: create delete deletecollection get list
+	// patch update watch.
+	Verbs []string
+	// Virtual kinds are answered, not stored (SubjectAccessReview, TokenReview, ...).
+	Virtual bool
+
+	New     func() Object
+	NewList func() runtime.Object
+
+	// Name says what is wrong with a name; prefix is set for generateName.
+	Name func(name string, prefix bool) []string
+
+	// Default fills in what the hub version's defaulting fills in. It runs on
+	// every object that comes in and on what old versions left out.
+	Default func(obj Object)
+	// PrepareCreate drops what a creator may not set (status, ...) before defaults
+	// of identity are given, as the kind's create strategy in Kubernetes does.
+	PrepareCreate func(obj Object)
+	// PrepareUpdate carries over from old what this request may not change.
+	PrepareUpdate func(obj, old Object)
+	// Generation tells whether two objects differ in what metadata.generation
+	// counts; nil means that the kind has no generation.
+	Generation func(obj, old Object) (changed bool)
+	// Validate judges an object to be created (metadata's general rules are the
+	// server's), ValidateUpdate an object that replaces old; an update is judged by
+	// ValidateUpdate alone.
+	Validate       func(obj Object) field.ErrorList
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	// Warnings are answered in Warning headers; old is nil on creation.
+	Warnings func(obj, old Object) []string
+
+	// AllowCreateOnUpdate makes PUT of an absent object create it.
+	AllowCreateOnUpdate bool
+	// RequireRevision refuses an update without metadata.resourceVersion.
+	RequireRevision bool
+
+	// Grace returns the seconds that a deletion leaves the object, given what the
+	// request asks for (nil: nothing asked); 0 deletes at once. A nil func means 0.
+	Grace func(obj Object, asked *int64) int64
+
+	// Subresources by name: "status", "scale", "log", ...
+	Subresources map[string]Subresource
+
+	// Columns and Cells make the Table form; nil means Name and Created At.
+	Columns []metav1.TableColumnDefinition
+	Cells   func(obj Object, now time.Time) []any
+	// Fields are the selectable fields besides metadata.name and metadata.namespace.
+	Fields map[string]func(obj Object) string
+}
+
+// Version is one served form of a kind.
+type Version struct {
+	Group   string // of this form: extensions for an old Deployment
+	Version string
+	// Resource and Kind, where this form's names differ from the hub's; else "".
+	Kind string
+	// New makes the Go type of this form; nil for the hub.
+	New     func() runtime.Object
+	NewList func() runtime.Object
+	// Default fills in that version's own defaults before conversion.
+	Default func(obj runtime.Object)
+	// ToHub and FromHub convert; in is left alone, parts of it may be shared.
+	ToHub   func(in runtime.Object) (Object, error)
+	FromHub func(in Object) (runtime.Object, error)
+	// Deprecated is the text of the Warning header; "" for a current version.
+	Deprecated string
+	// Old versions disappear with --old-api-versions=false.
+	Old bool
+}
+
+// Subresource is a part of an object with a path of its own.
+type Subresource struct {
+	// Verbs that exist: "get", "update", "patch" for status and scale; "create" for
+	// binding, eviction, token; "get" for log; "create", "get" for exec.
+	Verbs []string
+	// Kind is what the subresource reads and writes, where that is not the parent.
+	Kind schema.GroupVersionKind
+	// PrepareUpdate and ValidateUpdate judge a write of the parent through this
+	// subresource (status, resize, ephemeralcontainers, approval, finalize).
+	PrepareUpdate  func(obj, old Object)
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	// Get and Set make a view of the parent, such as Scale. Set returns a changed
+	// copy of the parent.
+	Get func(obj Object) (runtime.Object, error)
+	Set func(obj Object, view runtime.Object) (Object, error)
+	// Create acts on a posted view of the parent where the answer is not the parent
+	// (nil: the API server has the handler: binding, eviction, token, exec, ...).
+	Create func(ctx context.Context, obj Object, in runtime.Object) (runtime.Object, error)
+	// Reset are the paths of managed fields that a write through here may not own.
+	// See structured-merge-diff fieldpath; written as dotted paths, "status".
+	Reset []string
+}
+
+// GVK is the hub's.
+func (k *Kind) GVK() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: k.Group, Version: k.Version, Kind: k.Kind}
+}
+
+// GroupResource names the kind in errors and RBAC.
+func (k *Kind) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.Group, Resource: k.Resource}
+}
+
+// HasVerb tells whether the kind itself answers verb.
+func (k *Kind) HasVerb(verb string) bool {
+	if k.Verbs == nil {
+		return true
+	}
+	for _, v := range k.Verbs {
+		if v == verb {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,2 @@
+// Package mem keeps a store in memory, for tests.
+package mem

@@ -1,0 +1,160 @@
+// Package store keeps revisioned keys: the only state of a cluster. It follows
+// etcd's model: one global revision that every successful transaction raises by
+// one; keys that remember the revision of their creation and of their last
+// change; transactions guarded by modify revisions; ranges at a revision;
+// watches from a revision; compaction.
+//
+// Implementations are mem (tests), disk (one server) and later etcd. Each passes
+// store/storetest. The API server is the only user.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// KV is one key at one revision. Value is shared: nobody may change its bytes.
+type KV struct {
+	Key            string
+	Value          []byte
+	CreateRevision int64 // revision of the transaction that created the key
+	ModRevision    int64 // revision of the transaction that last changed it
+}
+
+// Guard is a condition of a transaction: the key's last change is ModRevision;
+// zero means that the key does not exist.
+type Guard struct {
+	Key         string
+	ModRevision int64
+}
+
+// Op puts or deletes one key. A transaction touches a key at most once.
+type Op struct {
+	Key    string
+	Value  []byte // owned by the store from now on
+	Delete bool   // deleting a key that does not exist changes nothing
+	// Decoded is handed to watchers of this process with the event, so that the
+	// writer's own decoded object need not be decoded again. It is never stored;
+	// a replayed or remote event carries nil.
+	Decoded any
+}
+
+// Txn applies all Ops or none: all only if every Guard holds.
+type Txn struct {
+	Guards []Guard
+	Ops    []Op
+}
+
+// Event is one change of one key. Events of one revision are in the order of the
+// transaction's Ops.
+type Event struct {
+	KV      // Value is nil for a deletion; ModRevision is the deletion's revision
+	Deleted bool
+	Decoded any // Op.Decoded, only where writer and watcher share a process
+}
+
+// Range asks for keys in [Start, End) in order. An empty End means the single
+// key Start.
+type Range struct {
+	Start, End string
+	Revision   int64 // 0: the newest
+	Limit      int   // 0: no limit
+	KeysOnly   bool
+	CountOnly  bool
+}
+
+// RangeResult is what a Range found.
+type RangeResult struct {
+	KVs      []KV
+	Count    int   // all keys of the range at that revision, whatever Limit says
+	More     bool  // Limit cut the answer
+	Revision int64 // the revision that the answer shows
+}
+
+// Watch asks for the changes of keys in [Start, End) with a revision of at least
+// From. From 0 means: only what comes after now.
+type Watch struct {
+	Start, End string
+	From       int64
+}
+
+// Batch is a run of events in revision order. Revision says how far the watcher
+// has seen: every event up to and including it has been delivered. A Batch may
+// be empty of events and only carry progress.
+type Batch struct {
+	Events   []Event
+	Revision int64
+}
+
+// Watcher delivers Batches without gap or duplicate until its context ends or it
+// fails. A slow watcher never delays a writer nor another watcher.
+type Watcher interface {
+	// Next blocks for the next Batch. It returns the context's error after Close
+	// or cancellation, ErrCompacted if the history it needs is gone, ErrClosed
+	// when the store closes.
+	Next(ctx context.Context) (Batch, error)
+	Close()
+}
+
+// Store is safe for concurrent use. After any method has answered, what it
+// answered survives a crash of the process and of the machine (mem aside).
+type Store interface {
+	// Commit applies txn and returns its revision. A guard that does not hold
+	// gives a *ConflictError and no revision is used. A txn that changes nothing
+	// (only deletes of absent keys) returns the current revision.
+	Commit(ctx context.Context, txn Txn) (revision int64, err error)
+	Range(ctx context.Context, r Range) (RangeResult, error)
+	Watch(ctx context.Context, w Watch) (Watcher, error)
+	// Revision is the newest revision that is durable and visible.
+	Revision() int64
+	// Compact forgets what is older than revision except the newest value of each
+	// key. Ranges and watches below it then fail with ErrCompacted.
+	Compact(ctx context.Context, revision int64) error
+	Close() error
+}
+
+// Errors of a closed set; match with errors.Is and errors.As.
+var (
+	ErrCompacted = errors.New("store: the revision asked for has been compacted")
+	ErrFuture    = errors.New("store: the revision asked for is in the future")
+	ErrClosed    = errors.New("store: closed")
+	ErrNoSpace   = errors.New("store: no space left for writing")
+	ErrInUse     = errors.New("store: the directory is in use by another process")
+)
+
+// ConflictError says which guard did not hold and what is there instead.
+type ConflictError struct {
+	Guard   Guard
+	Current *KV // nil: the key does not exist
+}
+
+func (e *ConflictError) Error() string {
+	if e.Current == nil {
+		return fmt.Sprintf("store: %s does not exist, expected modify revision %d", e.Guard.Key, e.Guard.ModRevision)
+	}
+	return fmt.Sprintf("store: %s has modify revision %d, expected %d", e.Guard.Key, e.Current.ModRevision, e.Guard.ModRevision)
+}
+
+// CorruptError names a record that cannot be read back as it was written.
+type CorruptError struct {
+	Where string // file and position, or key
+	Err   error
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("store: corrupt record %s: %v", e.Where, e.Err)
+}
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// PrefixEnd is the End of the range of all keys that begin with prefix.
+func PrefixEnd(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return "\xff\xff\xff\xff"
+}

@@ -1,0 +1,2 @@
+// Package storetest holds the suite that every store.Store passes.
+package storetest
