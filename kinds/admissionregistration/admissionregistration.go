@@ -11,6 +11,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = admissionv1.GroupName
@@ -34,15 +35,15 @@ func mutatingWebhook() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldMutatingWebhook()...),
 		New:             row.Make[admissionv1.MutatingWebhookConfiguration](),
 		NewList:         row.MakeAny[admissionv1.MutatingWebhookConfigurationList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultMutatingWebhook),
-		Generation:      row.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
-		Validate:        row.Judge(validateMutatingWebhook),
-		ValidateUpdate:  row.JudgeUpdate(validateMutatingWebhookUpdate),
-		Warnings:        row.Warn(func(c, _ T) []string { return warnName(c.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultMutatingWebhook),
+		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
+		Validate:        rules.Check(validateMutatingWebhook),
+		ValidateUpdate:  rules.Check2(validateMutatingWebhookUpdate),
+		Warnings:        rules.Warn(func(c, _ T) []string { return warnName(c.Name) }),
 		Columns:         webhookColumns(),
-		Cells: row.Print(func(c T, now time.Time) []any {
-			return []any{c.Name, int64(len(c.Webhooks)), row.Age(c, now)}
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, int64(len(c.Webhooks)), rules.Age(c.CreationTimestamp, now)}
 		}),
 	}
 }
@@ -56,23 +57,23 @@ func validatingWebhook() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldValidatingWebhook()...),
 		New:             row.Make[admissionv1.ValidatingWebhookConfiguration](),
 		NewList:         row.MakeAny[admissionv1.ValidatingWebhookConfigurationList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultValidatingWebhook),
-		Generation:      row.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
-		Validate:        row.Judge(validateValidatingWebhook),
-		ValidateUpdate:  row.JudgeUpdate(validateValidatingWebhookUpdate),
-		Warnings:        row.Warn(func(c, _ T) []string { return warnName(c.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultValidatingWebhook),
+		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
+		Validate:        rules.Check(validateValidatingWebhook),
+		ValidateUpdate:  rules.Check2(validateValidatingWebhookUpdate),
+		Warnings:        rules.Warn(func(c, _ T) []string { return warnName(c.Name) }),
 		Columns:         webhookColumns(),
-		Cells: row.Print(func(c T, now time.Time) []any {
-			return []any{c.Name, int64(len(c.Webhooks)), row.Age(c, now)}
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, int64(len(c.Webhooks)), rules.Age(c.CreationTimestamp, now)}
 		}),
 	}
 }
 
 func webhookColumns() []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Integer("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration"),
-		row.AgeColumn(),
+		rules.NameColumn(),
+		rules.IntColumn("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration"),
+		rules.AgeColumn(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func validatingPolicy() *kinds.Kind {
@@ -19,26 +20,26 @@ func validatingPolicy() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldValidatingPolicy()...),
 		New:             row.Make[admissionv1.ValidatingAdmissionPolicy](),
 		NewList:         row.MakeAny[admissionv1.ValidatingAdmissionPolicyList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultValidatingPolicy),
-		PrepareCreate:   row.Fill(func(p T) { p.Status = admissionv1.ValidatingAdmissionPolicyStatus{} }),
-		PrepareUpdate:   row.Carry(func(p, old T) { p.Status = old.Status }),
-		Generation:      row.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
-		Validate:        row.Judge(validateValidatingPolicy),
-		ValidateUpdate:  row.JudgeUpdate(validateValidatingPolicyUpdate),
-		Warnings:        row.Warn(func(p, _ T) []string { return warnName(p.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultValidatingPolicy),
+		PrepareCreate:   rules.Do(func(p T) { p.Status = admissionv1.ValidatingAdmissionPolicyStatus{} }),
+		PrepareUpdate:   rules.Do2(func(p, old T) { p.Status = old.Status }),
+		Generation:      rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
+		Validate:        rules.Check(validateValidatingPolicy),
+		ValidateUpdate:  rules.Check2(validateValidatingPolicyUpdate),
+		Warnings:        rules.Warn(func(p, _ T) []string { return warnName(p.Name) }),
 		Subresources: row.WithStatus(func(p, old T) {
 			p.Spec = old.Spec
 			row.ResetMeta(p, old)
 		}, nil, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Integer("Validations", "Validations indicates the number of validation rules defined in this configuration"),
-			row.Column("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.IntColumn("Validations", "Validations indicates the number of validation rules defined in this configuration"),
+			rules.Column("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(p T, now time.Time) []any {
-			return []any{p.Name, int64(len(p.Spec.Validations)), paramKind(p.Spec.ParamKind), row.Age(p, now)}
+		Cells: rules.Cells(func(p T, now time.Time) []any {
+			return []any{p.Name, int64(len(p.Spec.Validations)), paramKind(p.Spec.ParamKind), rules.Age(p.CreationTimestamp, now)}
 		}),
 	}
 }
@@ -52,20 +53,20 @@ func mutatingPolicy() *kinds.Kind {
 		Served:          row.Hub(group, "v1"),
 		New:             row.Make[admissionv1.MutatingAdmissionPolicy](),
 		NewList:         row.MakeAny[admissionv1.MutatingAdmissionPolicyList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultMutatingPolicy),
-		Generation:      row.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
-		Validate:        row.Judge(validateMutatingPolicy),
-		ValidateUpdate:  row.JudgeUpdate(validateMutatingPolicyUpdate),
-		Warnings:        row.Warn(func(p, _ T) []string { return warnName(p.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultMutatingPolicy),
+		Generation:      rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
+		Validate:        rules.Check(validateMutatingPolicy),
+		ValidateUpdate:  rules.Check2(validateMutatingPolicyUpdate),
+		Warnings:        rules.Warn(func(p, _ T) []string { return warnName(p.Name) }),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Integer("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
-			row.Column("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.IntColumn("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
+			rules.Column("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(p T, now time.Time) []any {
-			return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), row.Age(p, now)}
+		Cells: rules.Cells(func(p T, now time.Time) []any {
+			return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), rules.Age(p.CreationTimestamp, now)}
 		}),
 	}
 }
@@ -79,15 +80,15 @@ func validatingPolicyBinding() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldValidatingPolicyBinding()...),
 		New:             row.Make[admissionv1.ValidatingAdmissionPolicyBinding](),
 		NewList:         row.MakeAny[admissionv1.ValidatingAdmissionPolicyBindingList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(func(b T) { defaultMatch(b.Spec.MatchResources) }),
-		Generation:      row.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
-		Validate:        row.Judge(validateValidatingBinding),
-		ValidateUpdate:  row.JudgeUpdate(validateValidatingBindingUpdate),
-		Warnings:        row.Warn(func(b, _ T) []string { return warnName(b.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(func(b T) { defaultMatch(b.Spec.MatchResources) }),
+		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
+		Validate:        rules.Check(validateValidatingBinding),
+		ValidateUpdate:  rules.Check2(validateValidatingBindingUpdate),
+		Warnings:        rules.Warn(func(b, _ T) []string { return warnName(b.Name) }),
 		Columns:         bindingColumns(),
-		Cells: row.Print(func(b T, now time.Time) []any {
-			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), row.Age(b, now)}
+		Cells: rules.Cells(func(b T, now time.Time) []any {
+			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), rules.Age(b.CreationTimestamp, now)}
 		}),
 	}
 }
@@ -101,25 +102,25 @@ func mutatingPolicyBinding() *kinds.Kind {
 		Served:          row.Hub(group, "v1"),
 		New:             row.Make[admissionv1.MutatingAdmissionPolicyBinding](),
 		NewList:         row.MakeAny[admissionv1.MutatingAdmissionPolicyBindingList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(func(b T) { defaultMatch(b.Spec.MatchResources) }),
-		Generation:      row.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
-		Validate:        row.Judge(validateMutatingBinding),
-		ValidateUpdate:  row.JudgeUpdate(validateMutatingBindingUpdate),
-		Warnings:        row.Warn(func(b, _ T) []string { return warnName(b.Name) }),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(func(b T) { defaultMatch(b.Spec.MatchResources) }),
+		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
+		Validate:        rules.Check(validateMutatingBinding),
+		ValidateUpdate:  rules.Check2(validateMutatingBindingUpdate),
+		Warnings:        rules.Warn(func(b, _ T) []string { return warnName(b.Name) }),
 		Columns:         bindingColumns(),
-		Cells: row.Print(func(b T, now time.Time) []any {
-			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), row.Age(b, now)}
+		Cells: rules.Cells(func(b T, now time.Time) []any {
+			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), rules.Age(b.CreationTimestamp, now)}
 		}),
 	}
 }
 
 func bindingColumns() []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
-		row.Column("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
-		row.AgeColumn(),
+		rules.NameColumn(),
+		rules.Column("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
+		rules.Column("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
+		rules.AgeColumn(),
 	}
 }
 

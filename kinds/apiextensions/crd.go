@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = apiextensionsv1.GroupName
@@ -30,19 +31,19 @@ func customResourceDefinition() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldDefinition()...),
 		New:             row.Make[apiextensionsv1.CustomResourceDefinition](),
 		NewList:         row.MakeAny[apiextensionsv1.CustomResourceDefinitionList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultDefinition),
-		PrepareCreate: row.Fill(func(d *definition) {
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultDefinition),
+		PrepareCreate: rules.Do(func(d *definition) {
 			d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
 			noteStorage(d)
 		}),
-		PrepareUpdate: row.Carry(func(d, old *definition) {
+		PrepareUpdate: rules.Do2(func(d, old *definition) {
 			d.Status = *old.Status.DeepCopy()
 			noteStorage(d)
 		}),
-		Generation:     row.Differ(func(d, old *definition) bool { return !row.Same(d.Spec, old.Spec) }),
-		Validate:       row.Judge(validateDefinition),
-		ValidateUpdate: row.JudgeUpdate(validateDefinitionUpdate),
+		Generation:     rules.Differ(func(d, old *definition) bool { return !row.Same(d.Spec, old.Spec) }),
+		Validate:       rules.Check(validateDefinition),
+		ValidateUpdate: rules.Check2(validateDefinitionUpdate),
 		Subresources: row.WithStatus(func(d, old *definition) {
 			d.Spec = old.Spec
 		}, validateDefinitionStatus, "metadata", "spec"),

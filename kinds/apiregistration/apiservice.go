@@ -13,6 +13,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = apiregistrationv1.GroupName
@@ -31,27 +32,27 @@ func apiService() *kinds.Kind {
 		New:             row.Make[apiregistrationv1.APIService](),
 		NewList:         row.MakeAny[apiregistrationv1.APIServiceList](),
 		Name:            row.PathSegment,
-		Default: row.Fill(func(s *service) {
+		Default: rules.Do(func(s *service) {
 			if r := s.Spec.Service; r != nil && r.Port == nil {
 				r.Port = ptr.To[int32](443)
 			}
 		}),
-		PrepareCreate:  row.Fill(prepareService),
-		PrepareUpdate:  row.Carry(func(s, old *service) { s.Status = old.Status }),
-		Validate:       row.Judge(validateService),
-		ValidateUpdate: row.JudgeUpdate(validateServiceUpdate),
+		PrepareCreate:  rules.Do(prepareService),
+		PrepareUpdate:  rules.Do2(func(s, old *service) { s.Status = old.Status }),
+		Validate:       rules.Check(validateService),
+		ValidateUpdate: rules.Check2(validateServiceUpdate),
 		Subresources: row.WithStatus(func(s, old *service) {
 			s.Spec = old.Spec
 			s.Labels, s.Annotations = old.Labels, old.Annotations
 			s.Finalizers, s.OwnerReferences = old.Finalizers, old.OwnerReferences
 		}, validateServiceStatus, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Service", "The reference to the service that hosts this API endpoint."),
-			row.Column("Available", "Whether this service is available."),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Service", "The reference to the service that hosts this API endpoint."),
+			rules.Column("Available", "Whether this service is available."),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(serviceCells),
+		Cells: rules.Cells(serviceCells),
 	}
 }
 
@@ -80,5 +81,5 @@ func serviceCells(s *service, now time.Time) []any {
 			break
 		}
 	}
-	return []any{s.Name, host, state, row.Age(s, now)}
+	return []any{s.Name, host, state, rules.Age(s.CreationTimestamp, now)}
 }

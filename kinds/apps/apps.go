@@ -12,7 +12,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 
 	"skiff.dev/skiff/kinds"
-	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = appsv1.GroupName
@@ -24,7 +24,7 @@ func Kinds() []*kinds.Kind {
 
 // templateCells are the wide cells of a kind with a pod template.
 func templateCells(cells []any, containers []corev1.Container, selector string) []any {
-	names, images := row.Containers(containers)
+	names, images := rules.ContainerCells(containers)
 	return append(cells, names, images, selector)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func controllerRevision() *kinds.Kind {
@@ -20,16 +21,16 @@ func controllerRevision() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[appsv1.ControllerRevision](),
 		NewList:        row.MakeAny[appsv1.ControllerRevisionList](),
-		Name:           row.DNSSubdomain,
-		Validate:       row.Judge(validateControllerRevision),
-		ValidateUpdate: row.JudgeUpdate(validateControllerRevisionUpdate),
+		Name:           rules.DNSSubdomain,
+		Validate:       rules.Check(validateControllerRevision),
+		ValidateUpdate: rules.Check2(validateControllerRevisionUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Controller", "Controller of the object"),
-			row.Column("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Controller", "Controller of the object"),
+			rules.Column("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(controllerRevisionCells),
+		Cells: rules.Cells(controllerRevisionCells),
 	}
 }
 
@@ -39,5 +40,5 @@ func controllerRevisionCells(r *appsv1.ControllerRevision, now time.Time) []any 
 		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
 		controller = strings.ToLower(kind.String()) + "/" + ref.Name
 	}
-	return []any{r.Name, controller, r.Revision, row.Age(r, now)}
+	return []any{r.Name, controller, r.Revision, rules.Age(r.CreationTimestamp, now)}
 }

@@ -11,7 +11,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func daemonSet() *kinds.Kind {
@@ -23,17 +25,17 @@ func daemonSet() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[appsv1.DaemonSet](),
 		NewList:        row.MakeAny[appsv1.DaemonSetList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultDaemonSet),
-		PrepareCreate:  row.Fill(prepareDaemonSet),
-		PrepareUpdate:  row.Carry(prepareDaemonSetUpdate),
-		Generation:     row.Differ(func(d, old T) bool { return !row.Same(d.Spec, old.Spec) }),
-		Validate:       row.Judge(validateDaemonSet),
-		ValidateUpdate: row.JudgeUpdate(validateDaemonSetUpdate),
-		Warnings:       row.Warn(warnDaemonSet),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultDaemonSet),
+		PrepareCreate:  rules.Do(prepareDaemonSet),
+		PrepareUpdate:  rules.Do2(prepareDaemonSetUpdate),
+		Generation:     rules.Differ(func(d, old T) bool { return !row.Same(d.Spec, old.Spec) }),
+		Validate:       rules.Check(validateDaemonSet),
+		ValidateUpdate: rules.Check2(validateDaemonSetUpdate),
+		Warnings:       rules.Warn(warnDaemonSet),
 		Subresources:   row.WithStatus(func(d, old T) { d.Spec = old.Spec }, validateDaemonSetStatusUpdate, "spec"),
 		Columns:        daemonSetColumns(),
-		Cells:          row.Print(daemonSetCells),
+		Cells:          rules.Cells(daemonSetCells),
 	}
 }
 
@@ -63,6 +65,7 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 // carries it in an annotation.
 func prepareDaemonSet(d *appsv1.DaemonSet) {
 	d.Status = appsv1.DaemonSetStatus{}
+	core.DropPodTemplate(&d.Spec.Template, nil)
 	if templateGeneration(d) < 1 {
 		setTemplateGeneration(d, 1)
 	}
@@ -70,6 +73,7 @@ func prepareDaemonSet(d *appsv1.DaemonSet) {
 
 func prepareDaemonSetUpdate(d, old *appsv1.DaemonSet) {
 	d.Status = old.Status
+	core.DropPodTemplate(&d.Spec.Template, &old.Spec.Template)
 	n := templateGeneration(old)
 	if !row.Same(old.Spec.Template, d.Spec.Template) {
 		n++
@@ -91,15 +95,15 @@ func warnDaemonSet(d, old *appsv1.DaemonSet) []string {
 func daemonSetColumns() []metav1.TableColumnDefinition {
 	status := appsv1.DaemonSetStatus{}.SwaggerDoc()
 	return append([]metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Integer("Desired", status["desiredNumberScheduled"]),
-		row.Integer("Current", status["currentNumberScheduled"]),
-		row.Integer("Ready", status["numberReady"]),
-		row.Integer("Up-to-date", status["updatedNumberScheduled"]),
-		row.Integer("Available", status["numberAvailable"]),
-		row.Column("Node Selector", corev1.PodSpec{}.SwaggerDoc()["nodeSelector"]),
-		row.AgeColumn(),
-	}, append(row.ContainerColumns(), row.Wide(row.Column("Selector", appsv1.DaemonSetSpec{}.SwaggerDoc()["selector"])))...)
+		rules.NameColumn(),
+		rules.IntColumn("Desired", status["desiredNumberScheduled"]),
+		rules.IntColumn("Current", status["currentNumberScheduled"]),
+		rules.IntColumn("Ready", status["numberReady"]),
+		rules.IntColumn("Up-to-date", status["updatedNumberScheduled"]),
+		rules.IntColumn("Available", status["numberAvailable"]),
+		rules.Column("Node Selector", corev1.PodSpec{}.SwaggerDoc()["nodeSelector"]),
+		rules.AgeColumn(),
+	}, append(row.ContainerColumns(), rules.Wide(rules.Column("Selector", appsv1.DaemonSetSpec{}.SwaggerDoc()["selector"])))...)
 }
 
 func daemonSetCells(d *appsv1.DaemonSet, now time.Time) []any {
@@ -107,6 +111,6 @@ func daemonSetCells(d *appsv1.DaemonSet, now time.Time) []any {
 	return templateCells([]any{
 		d.Name, int64(s.DesiredNumberScheduled), int64(s.CurrentNumberScheduled), int64(s.NumberReady),
 		int64(s.UpdatedNumberScheduled), int64(s.NumberAvailable),
-		labels.FormatLabels(d.Spec.Template.Spec.NodeSelector), row.Age(d, now),
+		labels.FormatLabels(d.Spec.Template.Spec.NodeSelector), rules.Age(d.CreationTimestamp, now),
 	}, d.Spec.Template.Spec.Containers, formatSelector(d.Spec.Selector))
 }

@@ -10,7 +10,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func deployment() *kinds.Kind {
@@ -22,16 +24,16 @@ func deployment() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[appsv1.Deployment](),
 		NewList:        row.MakeAny[appsv1.DeploymentList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultDeployment),
-		PrepareCreate:  row.Fill(func(d T) { d.Status = appsv1.DeploymentStatus{} }),
-		PrepareUpdate:  row.Carry(func(d, old T) { d.Status = old.Status }),
-		Generation:     row.Differ(deploymentChanged),
-		Validate:       row.Judge(validateDeployment),
-		ValidateUpdate: row.JudgeUpdate(validateDeploymentUpdate),
-		Warnings:       row.Warn(warnDeployment),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultDeployment),
+		PrepareCreate:  rules.Do(func(d T) { d.Status = appsv1.DeploymentStatus{}; core.DropPodTemplate(&d.Spec.Template, nil) }),
+		PrepareUpdate:  rules.Do2(func(d, old T) { d.Status = old.Status; core.DropPodTemplate(&d.Spec.Template, &old.Spec.Template) }),
+		Generation:     rules.Differ(deploymentChanged),
+		Validate:       rules.Check(validateDeployment),
+		ValidateUpdate: rules.Check2(validateDeploymentUpdate),
+		Warnings:       rules.Warn(warnDeployment),
 		Columns:        deploymentColumns(),
-		Cells:          row.Print(deploymentCells),
+		Cells:          rules.Cells(deploymentCells),
 	}
 	// Labels stay too: a status writer must not move the object between selectors.
 	k.Subresources = row.WithStatus(func(d, old T) { d.Spec, d.Labels = old.Spec, old.Labels },
@@ -96,12 +98,12 @@ func warnDeployment(d, old *appsv1.Deployment) []string {
 func deploymentColumns() []metav1.TableColumnDefinition {
 	status := appsv1.DeploymentStatus{}.SwaggerDoc()
 	return append([]metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("Ready", "Number of the pod with ready state"),
-		row.Column("Up-to-date", status["updatedReplicas"]),
-		row.Column("Available", status["availableReplicas"]),
-		row.AgeColumn(),
-	}, append(row.ContainerColumns(), row.Wide(row.Column("Selector", appsv1.DeploymentSpec{}.SwaggerDoc()["selector"])))...)
+		rules.NameColumn(),
+		rules.Column("Ready", "Number of the pod with ready state"),
+		rules.Column("Up-to-date", status["updatedReplicas"]),
+		rules.Column("Available", status["availableReplicas"]),
+		rules.AgeColumn(),
+	}, append(row.ContainerColumns(), rules.Wide(rules.Column("Selector", appsv1.DeploymentSpec{}.SwaggerDoc()["selector"])))...)
 }
 
 func deploymentCells(d *appsv1.Deployment, now time.Time) []any {
@@ -111,6 +113,6 @@ func deploymentCells(d *appsv1.Deployment, now time.Time) []any {
 	}
 	return templateCells([]any{
 		d.Name, fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, deref(d.Spec.Replicas)),
-		int64(d.Status.UpdatedReplicas), int64(d.Status.AvailableReplicas), row.Age(d, now),
+		int64(d.Status.UpdatedReplicas), int64(d.Status.AvailableReplicas), rules.Age(d.CreationTimestamp, now),
 	}, d.Spec.Template.Spec.Containers, selector)
 }

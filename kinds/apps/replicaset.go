@@ -9,7 +9,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func replicaSet() *kinds.Kind {
@@ -21,18 +23,18 @@ func replicaSet() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[appsv1.ReplicaSet](),
 		NewList:        row.MakeAny[appsv1.ReplicaSetList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultReplicaSet),
-		PrepareCreate:  row.Fill(func(r T) { r.Status = appsv1.ReplicaSetStatus{} }),
-		PrepareUpdate:  row.Carry(func(r, old T) { r.Status = old.Status }),
-		Generation:     row.Differ(replicaSetChanged),
-		Validate:       row.Judge(validateReplicaSet),
-		ValidateUpdate: row.JudgeUpdate(validateReplicaSetUpdate),
-		Warnings:       row.Warn(warnReplicaSet),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultReplicaSet),
+		PrepareCreate:  rules.Do(func(r T) { r.Status = appsv1.ReplicaSetStatus{}; core.DropPodTemplate(&r.Spec.Template, nil) }),
+		PrepareUpdate:  rules.Do2(func(r, old T) { r.Status = old.Status; core.DropPodTemplate(&r.Spec.Template, &old.Spec.Template) }),
+		Generation:     rules.Differ(replicaSetChanged),
+		Validate:       rules.Check(validateReplicaSet),
+		ValidateUpdate: rules.Check2(validateReplicaSetUpdate),
+		Warnings:       rules.Warn(warnReplicaSet),
 		Columns:        replicaSetColumns(),
-		Cells:          row.Print(replicaSetCells),
+		Cells:          rules.Cells(replicaSetCells),
 		Fields: map[string]func(kinds.Object) string{
-			"status.replicas": row.Text(func(r T) string { return strconv.Itoa(int(r.Status.Replicas)) }),
+			"status.replicas": rules.Field(func(r T) string { return strconv.Itoa(int(r.Status.Replicas)) }),
 		},
 	}
 	k.Subresources = row.WithStatus(func(r, old T) { r.Spec = old.Spec }, validateReplicaSetStatusUpdate, "spec")
@@ -64,16 +66,16 @@ func warnReplicaSet(r, old *appsv1.ReplicaSet) []string {
 func replicaSetColumns() []metav1.TableColumnDefinition {
 	spec, status := appsv1.ReplicaSetSpec{}.SwaggerDoc(), appsv1.ReplicaSetStatus{}.SwaggerDoc()
 	return append([]metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Integer("Desired", spec["replicas"]),
-		row.Integer("Current", status["replicas"]),
-		row.Integer("Ready", status["readyReplicas"]),
-		row.AgeColumn(),
-	}, append(row.ContainerColumns(), row.Wide(row.Column("Selector", spec["selector"])))...)
+		rules.NameColumn(),
+		rules.IntColumn("Desired", spec["replicas"]),
+		rules.IntColumn("Current", status["replicas"]),
+		rules.IntColumn("Ready", status["readyReplicas"]),
+		rules.AgeColumn(),
+	}, append(row.ContainerColumns(), rules.Wide(rules.Column("Selector", spec["selector"])))...)
 }
 
 func replicaSetCells(r *appsv1.ReplicaSet, now time.Time) []any {
 	return templateCells([]any{
-		r.Name, deref(r.Spec.Replicas), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), row.Age(r, now),
+		r.Name, deref(r.Spec.Replicas), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), rules.Age(r.CreationTimestamp, now),
 	}, r.Spec.Template.Spec.Containers, formatSelector(r.Spec.Selector))
 }

@@ -11,7 +11,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func statefulSet() *kinds.Kind {
@@ -24,20 +26,28 @@ func statefulSet() *kinds.Kind {
 		New:        row.Make[appsv1.StatefulSet](),
 		NewList:    row.MakeAny[appsv1.StatefulSetList](),
 		// A pod's host name is the set's name and an ordinal, hence a label.
-		Name:           func(name string, prefix bool) []string { return apivalidation.NameIsDNSLabel(name, prefix) },
-		Default:        row.Fill(defaultStatefulSet),
-		PrepareCreate:  row.Fill(func(s T) { s.Status = appsv1.StatefulSetStatus{}; dropMaxUnavailable(s, nil) }),
-		PrepareUpdate:  row.Carry(func(s, old T) { s.Status = old.Status; dropMaxUnavailable(s, old) }),
-		Generation:     row.Differ(statefulSetChanged),
-		Validate:       row.Judge(validateStatefulSet),
-		ValidateUpdate: row.JudgeUpdate(validateStatefulSetUpdate),
-		Warnings:       row.Warn(warnStatefulSet),
+		Name:    func(name string, prefix bool) []string { return apivalidation.NameIsDNSLabel(name, prefix) },
+		Default: rules.Do(defaultStatefulSet),
+		PrepareCreate: rules.Do(func(s T) {
+			s.Status = appsv1.StatefulSetStatus{}
+			dropMaxUnavailable(s, nil)
+			core.DropPodTemplate(&s.Spec.Template, nil)
+		}),
+		PrepareUpdate: rules.Do2(func(s, old T) {
+			s.Status = old.Status
+			dropMaxUnavailable(s, old)
+			core.DropPodTemplate(&s.Spec.Template, &old.Spec.Template)
+		}),
+		Generation:     rules.Differ(statefulSetChanged),
+		Validate:       rules.Check(validateStatefulSet),
+		ValidateUpdate: rules.Check2(validateStatefulSetUpdate),
+		Warnings:       rules.Warn(warnStatefulSet),
 		Columns: append([]metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Ready", "Number of the pod with ready state"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Ready", "Number of the pod with ready state"),
+			rules.AgeColumn(),
 		}, row.ContainerColumns()...),
-		Cells: row.Print(statefulSetCells),
+		Cells: rules.Cells(statefulSetCells),
 	}
 	k.Subresources = row.WithStatus(func(s, old T) { s.Spec = old.Spec }, validateStatefulSetStatusUpdate, "spec")
 	k.Subresources["scale"] = row.Scale(func(s T) row.Scaled {
@@ -88,9 +98,7 @@ func defaultClaim(c *corev1.PersistentVolumeClaim) {
 	if c.Status.Phase == "" {
 		c.Status.Phase = corev1.ClaimPending
 	}
-	if c.Spec.VolumeMode == nil {
-		c.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeFilesystem)
-	}
+	core.DefaultClaimSpec(&c.Spec)
 }
 
 // dropMaxUnavailable forgets a field whose feature (MaxUnavailableStatefulSet) is
@@ -120,6 +128,6 @@ func warnStatefulSet(s, old *appsv1.StatefulSet) []string {
 }
 
 func statefulSetCells(s *appsv1.StatefulSet, now time.Time) []any {
-	names, images := row.Containers(s.Spec.Template.Spec.Containers)
-	return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, deref(s.Spec.Replicas)), row.Age(s, now), names, images}
+	names, images := rules.ContainerCells(s.Spec.Template.Spec.Containers)
+	return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, deref(s.Spec.Replicas)), rules.Age(s.CreationTimestamp, now), names, images}
 }

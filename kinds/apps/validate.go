@@ -65,26 +65,28 @@ func alwaysRunning(t *corev1.PodTemplateSpec, kind string, path *field.Path) fie
 }
 
 // replicaTemplate judges what ReplicaSets and Deployments say of their pods.
-func replicaTemplate(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+func replicaTemplate(s *metav1.LabelSelector, t, old *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		return field.ErrorList{field.Invalid(path.Child("selector"), s, "invalid label selector")}
 	}
 	errs := matchTemplate(selector, t, path.Child("template"))
-	errs = append(errs, validateTemplate(t, path.Child("template"))...)
+	errs = append(errs, validateTemplate(t, old, path.Child("template"))...)
 	return append(errs, alwaysRunning(t, "ReplicaSet", path.Child("template"))...)
 }
 
-func validateReplicaSet(r *appsv1.ReplicaSet) field.ErrorList {
+func validateReplicaSet(r *appsv1.ReplicaSet) field.ErrorList { return validateReplicas(r, nil) }
+
+func validateReplicas(r *appsv1.ReplicaSet, old *corev1.PodTemplateSpec) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := nonNegativePtr(r.Spec.Replicas, path.Child("replicas"))
 	errs = append(errs, nonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, requireSelector(r.Spec.Selector, "deployment", path.Child("selector"))...)
-	return append(errs, replicaTemplate(r.Spec.Selector, &r.Spec.Template, path)...)
+	return append(errs, replicaTemplate(r.Spec.Selector, &r.Spec.Template, old, path)...)
 }
 
 func validateReplicaSetUpdate(r, old *appsv1.ReplicaSet) field.ErrorList {
-	return append(validateReplicaSet(r), apivalidation.ValidateImmutableField(r.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
+	return append(validateReplicas(r, &old.Spec.Template), apivalidation.ValidateImmutableField(r.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
 }
 
 func validateReplicaSetStatusUpdate(r, _ *appsv1.ReplicaSet) field.ErrorList {
@@ -116,11 +118,13 @@ func notDecremented(n, old *int32, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, int32(deref(n)), "cannot be decremented")}
 }
 
-func validateDeployment(d *appsv1.Deployment) field.ErrorList {
+func validateDeployment(d *appsv1.Deployment) field.ErrorList { return validateRollout(d, nil) }
+
+func validateRollout(d *appsv1.Deployment, old *corev1.PodTemplateSpec) field.ErrorList {
 	path, spec := field.NewPath("spec"), &d.Spec
 	errs := nonNegativePtr(spec.Replicas, path.Child("replicas"))
 	errs = append(errs, requireSelector(spec.Selector, "deployment", path.Child("selector"))...)
-	errs = append(errs, replicaTemplate(spec.Selector, &spec.Template, path)...)
+	errs = append(errs, replicaTemplate(spec.Selector, &spec.Template, old, path)...)
 	errs = append(errs, validateStrategy(&spec.Strategy, path.Child("strategy"))...)
 	errs = append(errs, nonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, nonNegativePtr(spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
@@ -134,7 +138,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 }
 
 func validateDeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
-	return append(validateDeployment(d), apivalidation.ValidateImmutableField(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
+	return append(validateRollout(d, &old.Spec.Template), apivalidation.ValidateImmutableField(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
 }
 
 func validateDeploymentStatusUpdate(d, old *appsv1.Deployment) field.ErrorList {

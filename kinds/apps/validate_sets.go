@@ -32,10 +32,10 @@ func setTemplateGeneration(d *appsv1.DaemonSet, n int64) {
 }
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
-	return validateDaemonSetSpec(d, metavalidation.LabelSelectorValidationOptions{})
+	return validateDaemonSetSpec(d, nil, metavalidation.LabelSelectorValidationOptions{})
 }
 
-func validateDaemonSetSpec(d *appsv1.DaemonSet, opts metavalidation.LabelSelectorValidationOptions) field.ErrorList {
+func validateDaemonSetSpec(d *appsv1.DaemonSet, old *corev1.PodTemplateSpec, opts metavalidation.LabelSelectorValidationOptions) field.ErrorList {
 	path, spec := field.NewPath("spec"), &d.Spec
 	errs := metavalidation.ValidateLabelSelector(spec.Selector, opts, path.Child("selector"))
 	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err == nil && !selector.Matches(labels.Set(spec.Template.Labels)) {
@@ -44,7 +44,7 @@ func validateDaemonSetSpec(d *appsv1.DaemonSet, opts metavalidation.LabelSelecto
 	if s := spec.Selector; s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		errs = append(errs, field.Invalid(path.Child("selector"), s, "empty selector is invalid for daemonset"))
 	}
-	errs = append(errs, validateTemplate(&spec.Template, path.Child("template"))...)
+	errs = append(errs, validateTemplate(&spec.Template, old, path.Child("template"))...)
 	errs = append(errs, alwaysRunning(&spec.Template, "DaemonSet", path.Child("template"))...)
 	errs = append(errs, nonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, nonNegative(templateGeneration(d), path.Child("templateGeneration"))...)
@@ -57,7 +57,7 @@ func validateDaemonSetUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
 	opts := metavalidation.LabelSelectorValidationOptions{
 		AllowInvalidLabelValueInSelector: metavalidation.LabelSelectorHasInvalidLabelValue(old.Spec.Selector),
 	}
-	return append(errs, validateDaemonSetSpec(d, opts)...)
+	return append(errs, validateDaemonSetSpec(d, &old.Spec.Template, opts)...)
 }
 
 func validateDaemonSetStatusUpdate(d, old *appsv1.DaemonSet) field.ErrorList {
@@ -104,7 +104,11 @@ func validateDaemonRolling(r *appsv1.RollingUpdateDaemonSet, path *field.Path) f
 }
 
 // statefulOptions say what an update tolerates because it cannot be changed.
-type statefulOptions struct{ anyServiceName, anyClaims, anyTemplate bool }
+type statefulOptions struct {
+	anyServiceName, anyClaims, anyTemplate bool
+
+	old *corev1.PodTemplateSpec // the template before
+}
 
 func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	return validateStatefulSpec(&s.Spec, field.NewPath("spec"), statefulOptions{})
@@ -142,7 +146,7 @@ func validateStatefulSpec(spec *appsv1.StatefulSetSpec, path *field.Path, opts s
 	} else {
 		errs = append(errs, matchTemplate(selector, &spec.Template, path.Child("template"))...)
 		if !opts.anyTemplate {
-			errs = append(errs, validateTemplate(statefulTemplate(spec), path.Child("template"))...)
+			errs = append(errs, validateTemplate(statefulTemplate(spec), opts.old, path.Child("template"))...)
 		}
 	}
 	return append(errs, alwaysRunning(&spec.Template, "StatefulSet", path.Child("template"))...)
@@ -220,7 +224,7 @@ func oneRetention(p appsv1.PersistentVolumeClaimRetentionPolicyType, path *field
 }
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
-	opts := statefulOptions{anyServiceName: true, anyClaims: true}
+	opts := statefulOptions{anyServiceName: true, anyClaims: true, old: &old.Spec.Template}
 	// An old template that would not be accepted today may stay.
 	opts.anyTemplate = len(validateStatefulSpec(&old.Spec, nil, opts)) > 0
 	errs := validateStatefulSpec(&s.Spec, field.NewPath("spec"), opts)

@@ -13,6 +13,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func horizontalPodAutoscaler() *kinds.Kind {
@@ -25,15 +26,15 @@ func horizontalPodAutoscaler() *kinds.Kind {
 		Served:         append(row.Hub(group, "v2"), oldVersions()...),
 		New:            row.Make[autoscalingv2.HorizontalPodAutoscaler](),
 		NewList:        row.MakeAny[autoscalingv2.HorizontalPodAutoscalerList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultHPA),
-		PrepareCreate:  row.Fill(func(h T) { h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{} }),
-		PrepareUpdate:  row.Carry(func(h, old T) { h.Status = old.Status }),
-		Validate:       row.Judge(validateHPA),
-		ValidateUpdate: row.JudgeUpdate(validateHPAUpdate),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultHPA),
+		PrepareCreate:  rules.Do(func(h T) { h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{} }),
+		PrepareUpdate:  rules.Do2(func(h, old T) { h.Status = old.Status }),
+		Validate:       rules.Check(validateHPA),
+		ValidateUpdate: rules.Check2(validateHPAUpdate),
 		Subresources:   row.WithStatus(func(h, old T) { h.Spec = old.Spec }, validateHPAStatusUpdate, "spec"),
 		Columns:        hpaColumns(),
-		Cells:          row.Print(hpaCells),
+		Cells:          rules.Cells(hpaCells),
 	}
 }
 
@@ -87,13 +88,13 @@ func orRules(given, usual *autoscalingv2.HPAScalingRules) *autoscalingv2.HPAScal
 func hpaColumns() []metav1.TableColumnDefinition {
 	spec := autoscalingv2.HorizontalPodAutoscalerSpec{}.SwaggerDoc()
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("Reference", spec["scaleTargetRef"]),
-		row.Column("Targets", spec["metrics"]),
-		row.Column("MinPods", spec["minReplicas"]),
-		row.Column("MaxPods", spec["maxReplicas"]),
-		row.Column("Replicas", autoscalingv2.HorizontalPodAutoscalerStatus{}.SwaggerDoc()["currentReplicas"]),
-		row.AgeColumn(),
+		rules.NameColumn(),
+		rules.Column("Reference", spec["scaleTargetRef"]),
+		rules.Column("Targets", spec["metrics"]),
+		rules.Column("MinPods", spec["minReplicas"]),
+		rules.Column("MaxPods", spec["maxReplicas"]),
+		rules.Column("Replicas", autoscalingv2.HorizontalPodAutoscalerStatus{}.SwaggerDoc()["currentReplicas"]),
+		rules.AgeColumn(),
 	}
 }
 
@@ -105,7 +106,7 @@ func hpaCells(h *autoscalingv2.HorizontalPodAutoscaler, now time.Time) []any {
 	return []any{
 		h.Name, h.Spec.ScaleTargetRef.Kind + "/" + h.Spec.ScaleTargetRef.Name,
 		formatMetrics(h.Spec.Metrics, h.Status.CurrentMetrics), least,
-		int64(h.Spec.MaxReplicas), int64(h.Status.CurrentReplicas), row.Age(h, now),
+		int64(h.Spec.MaxReplicas), int64(h.Status.CurrentReplicas), rules.Age(h.CreationTimestamp, now),
 	}
 }
 

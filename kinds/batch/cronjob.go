@@ -9,6 +9,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func cronJob() *kinds.Kind {
@@ -20,17 +21,17 @@ func cronJob() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[batchv1.CronJob](),
 		NewList:        row.MakeAny[batchv1.CronJobList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultCronJob),
-		PrepareCreate:  row.Fill(func(c T) { c.Status = batchv1.CronJobStatus{} }),
-		PrepareUpdate:  row.Carry(func(c, old T) { c.Status = old.Status }),
-		Generation:     row.Differ(cronJobChanged),
-		Validate:       row.Judge(validateCronJob),
-		ValidateUpdate: row.JudgeUpdate(validateCronJobUpdate),
-		Warnings:       row.Warn(warnCronJob),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultCronJob),
+		PrepareCreate:  rules.Do(func(c T) { c.Status = batchv1.CronJobStatus{} }),
+		PrepareUpdate:  rules.Do2(func(c, old T) { c.Status = old.Status }),
+		Generation:     rules.Differ(cronJobChanged),
+		Validate:       rules.Check(validateCronJob),
+		ValidateUpdate: rules.Check2(validateCronJobUpdate),
+		Warnings:       rules.Warn(warnCronJob),
 		Subresources:   row.WithStatus(func(c, old T) { c.Spec = old.Spec }, nil, "spec"),
 		Columns:        cronJobColumns(),
-		Cells:          row.Print(cronJobCells),
+		Cells:          rules.Cells(cronJobCells),
 	}
 }
 
@@ -55,30 +56,30 @@ func defaultCronJob(c *batchv1.CronJob) {
 func cronJobColumns() []metav1.TableColumnDefinition {
 	spec, status := batchv1.CronJobSpec{}.SwaggerDoc(), batchv1.CronJobStatus{}.SwaggerDoc()
 	return append([]metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("Schedule", spec["schedule"]),
-		row.Column("Timezone", spec["timeZone"]),
+		rules.NameColumn(),
+		rules.Column("Schedule", spec["schedule"]),
+		rules.Column("Timezone", spec["timeZone"]),
 		row.Boolean("Suspend", spec["suspend"]),
-		row.Integer("Active", status["active"]),
-		row.Column("Last Schedule", status["lastScheduleTime"]),
-		row.AgeColumn(),
-	}, append(row.ContainerColumns(), row.Wide(row.Column("Selector", batchv1.JobSpec{}.SwaggerDoc()["selector"])))...)
+		rules.IntColumn("Active", status["active"]),
+		rules.Column("Last Schedule", status["lastScheduleTime"]),
+		rules.AgeColumn(),
+	}, append(row.ContainerColumns(), rules.Wide(rules.Column("Selector", batchv1.JobSpec{}.SwaggerDoc()["selector"])))...)
 }
 
 func cronJobCells(c *batchv1.CronJob, now time.Time) []any {
 	last := "<none>"
 	if c.Status.LastScheduleTime != nil {
-		last = row.Since(*c.Status.LastScheduleTime, now)
+		last = rules.Age(*c.Status.LastScheduleTime, now)
 	}
 	suspend := "<unset>"
 	if c.Spec.Suspend != nil {
 		suspend = map[bool]string{true: "True", false: "False"}[*c.Spec.Suspend]
 	}
 	spec := &c.Spec.JobTemplate.Spec
-	names, images := row.Containers(spec.Template.Spec.Containers)
+	names, images := rules.ContainerCells(spec.Template.Spec.Containers)
 	return []any{
 		c.Name, c.Spec.Schedule, ptr.Deref(c.Spec.TimeZone, "<none>"), suspend,
-		int64(len(c.Status.Active)), last, row.Age(c, now),
+		int64(len(c.Status.Active)), last, rules.Age(c.CreationTimestamp, now),
 		names, images, metav1.FormatLabelSelector(spec.Selector),
 	}
 }

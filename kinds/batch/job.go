@@ -14,6 +14,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func job() *kinds.Kind {
@@ -25,19 +26,19 @@ func job() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[batchv1.Job](),
 		NewList:        row.MakeAny[batchv1.JobList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultJob),
-		PrepareCreate:  row.Fill(prepareJob),
-		PrepareUpdate:  row.Carry(func(j, old T) { j.Status = old.Status }),
-		Generation:     row.Differ(func(j, old T) bool { return !row.Same(j.Spec, old.Spec) }),
-		Validate:       row.Judge(validateJob),
-		ValidateUpdate: row.JudgeUpdate(validateJobUpdate),
-		Warnings:       row.Warn(warnJob),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultJob),
+		PrepareCreate:  rules.Do(prepareJob),
+		PrepareUpdate:  rules.Do2(func(j, old T) { j.Status = old.Status }),
+		Generation:     rules.Differ(func(j, old T) bool { return !row.Same(j.Spec, old.Spec) }),
+		Validate:       rules.Check(validateJob),
+		ValidateUpdate: rules.Check2(validateJobUpdate),
+		Warnings:       rules.Warn(warnJob),
 		Subresources:   row.WithStatus(func(j, old T) { j.Spec = old.Spec }, validateJobStatusUpdate, "spec"),
 		Columns:        jobColumns(),
-		Cells:          row.Print(jobCells),
+		Cells:          rules.Cells(jobCells),
 		Fields: map[string]func(kinds.Object) string{
-			"status.successful": row.Text(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
+			"status.successful": rules.Field(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
 		},
 	}
 }
@@ -133,18 +134,18 @@ func prepareJob(j *batchv1.Job) {
 
 func jobColumns() []metav1.TableColumnDefinition {
 	return append([]metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("Status", "Status of the job."),
-		row.Column("Completions", batchv1.JobStatus{}.SwaggerDoc()["succeeded"]),
-		row.Column("Duration", "Time required to complete the job."),
-		row.AgeColumn(),
-	}, append(row.ContainerColumns(), row.Wide(row.Column("Selector", batchv1.JobSpec{}.SwaggerDoc()["selector"])))...)
+		rules.NameColumn(),
+		rules.Column("Status", "Status of the job."),
+		rules.Column("Completions", batchv1.JobStatus{}.SwaggerDoc()["succeeded"]),
+		rules.Column("Duration", "Time required to complete the job."),
+		rules.AgeColumn(),
+	}, append(row.ContainerColumns(), rules.Wide(rules.Column("Selector", batchv1.JobSpec{}.SwaggerDoc()["selector"])))...)
 }
 
 func jobCells(j *batchv1.Job, now time.Time) []any {
-	names, images := row.Containers(j.Spec.Template.Spec.Containers)
+	names, images := rules.ContainerCells(j.Spec.Template.Spec.Containers)
 	return []any{
-		j.Name, jobState(j), jobCompletions(j), jobDuration(&j.Status, now), row.Age(j, now),
+		j.Name, jobState(j), jobCompletions(j), jobDuration(&j.Status, now), rules.Age(j.CreationTimestamp, now),
 		names, images, metav1.FormatLabelSelector(j.Spec.Selector),
 	}
 }

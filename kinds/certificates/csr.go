@@ -11,6 +11,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = certificatesv1.GroupName
@@ -28,31 +29,31 @@ func signingRequest() *kinds.Kind {
 		Served:  append(row.Hub(group, "v1"), oldRequest()...),
 		New:     row.Make[certificatesv1.CertificateSigningRequest](),
 		NewList: row.MakeAny[certificatesv1.CertificateSigningRequestList](),
-		Name:    row.DNSSubdomain,
+		Name:    rules.DNSSubdomain,
 		// Whoever asks is written down by the API server: spec.username, uid, groups
 		// and extra are its to fill in after this.
-		PrepareCreate: row.Fill(func(r *request) {
+		PrepareCreate: rules.Do(func(r *request) {
 			r.Spec.Username, r.Spec.UID, r.Spec.Groups, r.Spec.Extra = "", "", nil, nil
 			r.Status = certificatesv1.CertificateSigningRequestStatus{}
 		}),
-		PrepareUpdate:  row.Carry(func(r, old *request) { r.Spec, r.Status = old.Spec, old.Status }),
-		Validate:       row.Judge(validateRequest),
-		ValidateUpdate: row.JudgeUpdate(validateRequestUpdate),
+		PrepareUpdate:  rules.Do2(func(r, old *request) { r.Spec, r.Status = old.Spec, old.Status }),
+		Validate:       rules.Check(validateRequest),
+		ValidateUpdate: rules.Check2(validateRequestUpdate),
 		Subresources: map[string]kinds.Subresource{
 			"approval": row.Part(prepareApproval, validateApproval, "spec", "status.certificate"),
 			"status":   row.Part(prepareStatus, validateRequestStatus, "spec"),
 		},
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.AgeColumn(),
-			row.Column("SignerName", doc["signerName"]),
-			row.Column("Requestor", doc["request"]),
-			row.Column("RequestedDuration", doc["expirationSeconds"]),
-			row.Column("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+			rules.NameColumn(),
+			rules.AgeColumn(),
+			rules.Column("SignerName", doc["signerName"]),
+			rules.Column("Requestor", doc["request"]),
+			rules.Column("RequestedDuration", doc["expirationSeconds"]),
+			rules.Column("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 		},
-		Cells: row.Print(requestCells),
+		Cells: rules.Cells(requestCells),
 		Fields: map[string]func(kinds.Object) string{
-			"spec.signerName": row.Text(func(r *request) string { return r.Spec.SignerName }),
+			"spec.signerName": rules.Field(func(r *request) string { return r.Spec.SignerName }),
 		},
 	}
 }
@@ -122,7 +123,7 @@ func requestCells(r *request, now time.Time) []any {
 	if r.Spec.ExpirationSeconds != nil {
 		asked = duration.HumanDuration(time.Duration(*r.Spec.ExpirationSeconds) * time.Second)
 	}
-	return []any{r.Name, row.Age(r, now), signer, r.Spec.Username, asked, requestState(r)}
+	return []any{r.Name, rules.Age(r.CreationTimestamp, now), signer, r.Spec.Username, asked, requestState(r)}
 }
 
 func requestState(r *request) string {

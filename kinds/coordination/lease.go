@@ -11,6 +11,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = coordinationv1.GroupName
@@ -29,10 +30,10 @@ func lease() *kinds.Kind {
 		Served:              append(row.Hub(group, "v1"), oldLease()...),
 		New:                 row.Make[coordinationv1.Lease](),
 		NewList:             row.MakeAny[coordinationv1.LeaseList](),
-		Name:                row.DNSSubdomain,
+		Name:                rules.DNSSubdomain,
 		// Coordinated leader election is off by default in 1.36.
-		PrepareCreate: row.Fill(func(l T) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }),
-		PrepareUpdate: row.Carry(func(l, old T) {
+		PrepareCreate: rules.Do(func(l T) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }),
+		PrepareUpdate: rules.Do2(func(l, old T) {
 			if old.Spec.Strategy == nil {
 				l.Spec.Strategy = nil
 			}
@@ -40,15 +41,15 @@ func lease() *kinds.Kind {
 				l.Spec.PreferredHolder = nil
 			}
 		}),
-		Validate:       row.Judge(validateLease),
-		ValidateUpdate: row.JudgeUpdate(func(l, _ T) (errs errorList) { return validateLease(l) }),
+		Validate:       rules.Check(validateLease),
+		ValidateUpdate: rules.Check2(func(l, _ T) (errs errorList) { return validateLease(l) }),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(l T, now time.Time) []any {
-			return []any{l.Name, ptr.Deref(l.Spec.HolderIdentity, ""), row.Age(l, now)}
+		Cells: rules.Cells(func(l T, now time.Time) []any {
+			return []any{l.Name, ptr.Deref(l.Spec.HolderIdentity, ""), rules.Age(l.CreationTimestamp, now)}
 		}),
 	}
 }

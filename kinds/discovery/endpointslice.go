@@ -17,6 +17,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = discoveryv1.GroupName
@@ -33,22 +34,22 @@ func endpointSlice() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldEndpointSlice()...),
 		New:            row.Make[discoveryv1.EndpointSlice](),
 		NewList:        row.MakeAny[discoveryv1.EndpointSliceList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultEndpointSlice),
-		PrepareCreate:  row.Fill(func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) }),
-		PrepareUpdate:  row.Carry(dropTopology),
-		Generation:     row.Differ(sliceChanged),
-		Validate:       row.Judge(validateEndpointSlice),
-		ValidateUpdate: row.JudgeUpdate(validateEndpointSliceUpdate),
-		Warnings:       row.Warn(warnEndpointSlice),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultEndpointSlice),
+		PrepareCreate:  rules.Do(func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) }),
+		PrepareUpdate:  rules.Do2(dropTopology),
+		Generation:     rules.Differ(sliceChanged),
+		Validate:       rules.Check(validateEndpointSlice),
+		ValidateUpdate: rules.Check2(validateEndpointSliceUpdate),
+		Warnings:       rules.Warn(warnEndpointSlice),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("AddressType", doc["addressType"]),
-			row.Column("Ports", doc["ports"]),
-			row.Column("Endpoints", doc["endpoints"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("AddressType", doc["addressType"]),
+			rules.Column("Ports", doc["ports"]),
+			rules.Column("Endpoints", doc["endpoints"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(endpointSliceCells),
+		Cells: rules.Cells(endpointSliceCells),
 	}
 }
 
@@ -85,7 +86,7 @@ func dropTopology(s, old *discoveryv1.EndpointSlice) {
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
-		if n := e.DeprecatedTopology[corev1.LabelHostname]; e.NodeName == nil && before[n] && len(row.DNSSubdomain(n, false)) == 0 {
+		if n := e.DeprecatedTopology[corev1.LabelHostname]; e.NodeName == nil && before[n] && len(rules.DNSSubdomain(n, false)) == 0 {
 			e.NodeName = &n
 		}
 		e.DeprecatedTopology = nil
@@ -124,7 +125,7 @@ func endpointSliceCells(s *discoveryv1.EndpointSlice, now time.Time) []any {
 	for _, e := range s.Endpoints {
 		addresses = append(addresses, e.Addresses...)
 	}
-	return []any{s.Name, string(s.AddressType), firstThree(ports), firstThree(addresses), row.Age(s, now)}
+	return []any{s.Name, string(s.AddressType), firstThree(ports), firstThree(addresses), rules.Age(s.CreationTimestamp, now)}
 }
 
 func firstThree(list []string) string {

@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = flowcontrolv1.GroupName
@@ -28,17 +29,17 @@ func flowSchema() *kinds.Kind {
 		Served:  append(row.Hub(group, "v1"), oldFlowSchema()...),
 		New:     row.Make[flowcontrolv1.FlowSchema](),
 		NewList: row.MakeAny[flowcontrolv1.FlowSchemaList](),
-		Name:    row.DNSSubdomain,
-		Default: row.Fill(func(f T) {
+		Name:    rules.DNSSubdomain,
+		Default: rules.Do(func(f T) {
 			if f.Spec.MatchingPrecedence == 0 {
 				f.Spec.MatchingPrecedence = 1000
 			}
 		}),
-		PrepareCreate:  row.Fill(func(f T) { f.Status = flowcontrolv1.FlowSchemaStatus{} }),
-		PrepareUpdate:  row.Carry(func(f, old T) { f.Status = old.Status }),
-		Generation:     row.Differ(func(f, old T) bool { return !row.Same(f.Spec, old.Spec) }),
-		Validate:       row.Judge(validateFlowSchema),
-		ValidateUpdate: row.JudgeUpdate(validateFlowSchemaUpdate),
+		PrepareCreate:  rules.Do(func(f T) { f.Status = flowcontrolv1.FlowSchemaStatus{} }),
+		PrepareUpdate:  rules.Do2(func(f, old T) { f.Status = old.Status }),
+		Generation:     rules.Differ(func(f, old T) bool { return !row.Same(f.Spec, old.Spec) }),
+		Validate:       rules.Check(validateFlowSchema),
+		ValidateUpdate: rules.Check2(validateFlowSchemaUpdate),
 		Subresources: row.WithStatus(func(f, old T) {
 			// Managed fields are the request's; all other metadata stays.
 			managed := f.ManagedFields
@@ -47,14 +48,14 @@ func flowSchema() *kinds.Kind {
 			f.Spec = old.Spec
 		}, validateFlowSchemaStatus, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
-			row.Column("MatchingPrecedence", spec["matchingPrecedence"]),
-			row.Column("DistinguisherMethod", spec["distinguisherMethod"]),
-			row.AgeColumn(),
-			row.Column("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
+			rules.NameColumn(),
+			rules.Column("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
+			rules.Column("MatchingPrecedence", spec["matchingPrecedence"]),
+			rules.Column("DistinguisherMethod", spec["distinguisherMethod"]),
+			rules.AgeColumn(),
+			rules.Column("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
 		},
-		Cells: row.Print(flowSchemaCells),
+		Cells: rules.Cells(flowSchemaCells),
 	}
 }
 
@@ -69,7 +70,7 @@ func flowSchemaCells(f *flowcontrolv1.FlowSchema, now time.Time) []any {
 			break
 		}
 	}
-	return []any{f.Name, f.Spec.PriorityLevelConfiguration.Name, int64(f.Spec.MatchingPrecedence), method, row.Age(f, now), missing}
+	return []any{f.Name, f.Spec.PriorityLevelConfiguration.Name, int64(f.Spec.MatchingPrecedence), method, rules.Age(f.CreationTimestamp, now), missing}
 }
 
 func priorityLevel() *kinds.Kind {
@@ -81,13 +82,13 @@ func priorityLevel() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldPriorityLevel()...),
 		New:            row.Make[flowcontrolv1.PriorityLevelConfiguration](),
 		NewList:        row.MakeAny[flowcontrolv1.PriorityLevelConfigurationList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultPriorityLevel),
-		PrepareCreate:  row.Fill(func(p T) { p.Status = flowcontrolv1.PriorityLevelConfigurationStatus{} }),
-		PrepareUpdate:  row.Carry(func(p, old T) { p.Status = old.Status }),
-		Generation:     row.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
-		Validate:       row.Judge(validatePriorityLevel),
-		ValidateUpdate: row.JudgeUpdate(validatePriorityLevelUpdate),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultPriorityLevel),
+		PrepareCreate:  rules.Do(func(p T) { p.Status = flowcontrolv1.PriorityLevelConfigurationStatus{} }),
+		PrepareUpdate:  rules.Do2(func(p, old T) { p.Status = old.Status }),
+		Generation:     rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
+		Validate:       rules.Check(validatePriorityLevel),
+		ValidateUpdate: rules.Check2(validatePriorityLevelUpdate),
 		Subresources: row.WithStatus(func(p, old T) {
 			managed := p.ManagedFields
 			p.ObjectMeta = old.ObjectMeta
@@ -95,15 +96,15 @@ func priorityLevel() *kinds.Kind {
 			p.Spec = old.Spec
 		}, validatePriorityLevelStatus, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),
-			row.Column("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"]),
-			row.Column("Queues", queuing["queues"]),
-			row.Column("HandSize", queuing["handSize"]),
-			row.Column("QueueLengthLimit", queuing["queueLengthLimit"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),
+			rules.Column("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"]),
+			rules.Column("Queues", queuing["queues"]),
+			rules.Column("HandSize", queuing["handSize"]),
+			rules.Column("QueueLengthLimit", queuing["queueLengthLimit"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(priorityLevelCells),
+		Cells: rules.Cells(priorityLevelCells),
 	}
 }
 
@@ -147,5 +148,5 @@ func priorityLevelCells(p *flowcontrolv1.PriorityLevelConfiguration, now time.Ti
 			queues, hand, length = int64(q.Queues), int64(q.HandSize), int64(q.QueueLengthLimit)
 		}
 	}
-	return []any{p.Name, string(p.Spec.Type), shares, queues, hand, length, row.Age(p, now)}
+	return []any{p.Name, string(p.Spec.Type), shares, queues, hand, length, rules.Age(p.CreationTimestamp, now)}
 }

@@ -10,6 +10,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func ipAddress() *kinds.Kind {
@@ -20,13 +21,13 @@ func ipAddress() *kinds.Kind {
 		New:            row.Make[networkingv1.IPAddress](),
 		NewList:        row.MakeAny[networkingv1.IPAddressList](),
 		Name:           canonicalIP,
-		Validate:       row.Judge(validateIPAddress),
-		ValidateUpdate: row.JudgeUpdate(validateIPAddressUpdate),
+		Validate:       rules.Check(validateIPAddress),
+		ValidateUpdate: rules.Check2(validateIPAddressUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]),
+			rules.NameColumn(),
+			rules.Column("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]),
 		},
-		Cells: row.Print(ipAddressCells),
+		Cells: rules.Cells(ipAddressCells),
 	}
 }
 
@@ -40,7 +41,7 @@ func ipAddressCells(a *networkingv1.IPAddress, now time.Time) []any {
 		}
 		parent += "/" + p.Name
 	}
-	return []any{a.Name, parent, row.Age(a, now)}
+	return []any{a.Name, parent, rules.Age(a.CreationTimestamp, now)}
 }
 
 func serviceCIDR() *kinds.Kind {
@@ -51,22 +52,22 @@ func serviceCIDR() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[networkingv1.ServiceCIDR](),
 		NewList:        row.MakeAny[networkingv1.ServiceCIDRList](),
-		Name:           row.DNSSubdomain,
-		PrepareCreate:  row.Fill(func(c T) { c.Status = networkingv1.ServiceCIDRStatus{} }),
-		PrepareUpdate:  row.Carry(func(c, old T) { c.Status = old.Status }),
-		Validate:       row.Judge(validateServiceCIDR),
-		ValidateUpdate: row.JudgeUpdate(validateServiceCIDRUpdate),
+		Name:           rules.DNSSubdomain,
+		PrepareCreate:  rules.Do(func(c T) { c.Status = networkingv1.ServiceCIDRStatus{} }),
+		PrepareUpdate:  rules.Do2(func(c, old T) { c.Status = old.Status }),
+		Validate:       rules.Check(validateServiceCIDR),
+		ValidateUpdate: rules.Check2(validateServiceCIDRUpdate),
 		Subresources: row.WithStatus(func(c, old T) {
 			c.Spec = old.Spec
 			row.ResetMeta(c, old)
 		}, nil, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(c T, now time.Time) []any {
-			return []any{c.Name, strings.Join(c.Spec.CIDRs, ","), row.Age(c, now)}
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, strings.Join(c.Spec.CIDRs, ","), rules.Age(c.CreationTimestamp, now)}
 		}),
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // annotationClass named the class before spec.ingressClassName did.
@@ -28,23 +29,23 @@ func ingress() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldIngress()...),
 		New:            row.Make[networkingv1.Ingress](),
 		NewList:        row.MakeAny[networkingv1.IngressList](),
-		Name:           row.DNSSubdomain,
-		PrepareCreate:  row.Fill(func(i T) { i.Status = networkingv1.IngressStatus{} }),
-		PrepareUpdate:  row.Carry(func(i, old T) { i.Status = old.Status }),
-		Generation:     row.Differ(func(i, old T) bool { return !row.Same(i.Spec, old.Spec) }),
-		Validate:       row.Judge(validateIngress),
-		ValidateUpdate: row.JudgeUpdate(validateIngressUpdate),
-		Warnings:       row.Warn(warnIngress),
+		Name:           rules.DNSSubdomain,
+		PrepareCreate:  rules.Do(func(i T) { i.Status = networkingv1.IngressStatus{} }),
+		PrepareUpdate:  rules.Do2(func(i, old T) { i.Status = old.Status }),
+		Generation:     rules.Differ(func(i, old T) bool { return !row.Same(i.Spec, old.Spec) }),
+		Validate:       rules.Check(validateIngress),
+		ValidateUpdate: rules.Check2(validateIngressUpdate),
+		Warnings:       rules.Warn(warnIngress),
 		Subresources:   row.WithStatus(func(i, old T) { i.Spec = old.Spec }, validateIngressStatusUpdate, "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Class", "The name of the IngressClass resource that should be used for additional configuration"),
-			row.Column("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
-			row.Column("Address", "Address is a list containing ingress points for the load-balancer"),
-			row.Column("Ports", "Ports of TLS configurations that open"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Class", "The name of the IngressClass resource that should be used for additional configuration"),
+			rules.Column("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
+			rules.Column("Address", "Address is a list containing ingress points for the load-balancer"),
+			rules.Column("Ports", "Ports of TLS configurations that open"),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(ingressCells),
+		Cells: rules.Cells(ingressCells),
 	}
 }
 
@@ -71,7 +72,7 @@ func ingressCells(i *networkingv1.Ingress, now time.Time) []any {
 	}
 	return []any{
 		i.Name, ptr.Deref(i.Spec.IngressClassName, "<none>"), formatHosts(i.Spec.Rules),
-		formatAddresses(i.Status.LoadBalancer.Ingress), ports, row.Age(i, now),
+		formatAddresses(i.Status.LoadBalancer.Ingress), ports, rules.Age(i.CreationTimestamp, now),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func ingressClass() *kinds.Kind {
@@ -19,18 +20,18 @@ func ingressClass() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldIngressClass()...),
 		New:            row.Make[networkingv1.IngressClass](),
 		NewList:        row.MakeAny[networkingv1.IngressClassList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultIngressClass),
-		Generation:     row.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
-		Validate:       row.Judge(validateIngressClass),
-		ValidateUpdate: row.JudgeUpdate(validateIngressClassUpdate),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultIngressClass),
+		Generation:     rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
+		Validate:       rules.Check(validateIngressClass),
+		ValidateUpdate: rules.Check2(validateIngressClassUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Controller", "Controller that is responsible for handling this class"),
-			row.Column("Parameters", "A reference to a resource with additional parameters"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Controller", "Controller that is responsible for handling this class"),
+			rules.Column("Parameters", "A reference to a resource with additional parameters"),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(ingressClassCells),
+		Cells: rules.Cells(ingressClassCells),
 	}
 }
 
@@ -53,5 +54,5 @@ func ingressClassCells(c *networkingv1.IngressClass, now time.Time) []any {
 		}
 		parameters += "/" + p.Name
 	}
-	return []any{name, c.Spec.Controller, parameters, row.Age(c, now)}
+	return []any{name, c.Spec.Controller, parameters, rules.Age(c.CreationTimestamp, now)}
 }

@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func networkPolicy() *kinds.Kind {
@@ -23,19 +24,19 @@ func networkPolicy() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldNetworkPolicy()...),
 		New:            row.Make[networkingv1.NetworkPolicy](),
 		NewList:        row.MakeAny[networkingv1.NetworkPolicyList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultNetworkPolicy),
-		Generation:     row.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
-		Validate:       row.Judge(validateNetworkPolicy),
-		ValidateUpdate: row.JudgeUpdate(validateNetworkPolicyUpdate),
-		Warnings:       row.Warn(func(p, _ T) []string { return warnNetworkPolicy(p) }),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultNetworkPolicy),
+		Generation:     rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
+		Validate:       rules.Check(validateNetworkPolicy),
+		ValidateUpdate: rules.Check2(validateNetworkPolicyUpdate),
+		Warnings:       rules.Warn(func(p, _ T) []string { return warnNetworkPolicy(p) }),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Pod-Selector", networkingv1.NetworkPolicySpec{}.SwaggerDoc()["podSelector"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Pod-Selector", networkingv1.NetworkPolicySpec{}.SwaggerDoc()["podSelector"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(p T, now time.Time) []any {
-			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), row.Age(p, now)}
+		Cells: rules.Cells(func(p T, now time.Time) []any {
+			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), rules.Age(p.CreationTimestamp, now)}
 		}),
 	}
 }

@@ -5,14 +5,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
-	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func oldIngress() []kinds.Version       { return nil }
 func oldIngressClass() []kinds.Version  { return nil }
 func oldNetworkPolicy() []kinds.Version { return nil }
 
-func canonicalIP(name string, prefix bool) []string { return row.DNSSubdomain(name, prefix) }
+func canonicalIP(name string, prefix bool) []string { return rules.DNSSubdomain(name, prefix) }
 
 func validateIngress(*networkingv1.Ingress) field.ErrorList                          { return nil }
 func validateIngressUpdate(i, old *networkingv1.Ingress) field.ErrorList             { return nil }

@@ -10,6 +10,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = nodev1.GroupName
@@ -27,16 +28,16 @@ func runtimeClass() *kinds.Kind {
 		Served:              append(row.Hub(group, "v1"), oldRuntimeClass()...),
 		New:                 row.Make[nodev1.RuntimeClass](),
 		NewList:             row.MakeAny[nodev1.RuntimeClassList](),
-		Name:                row.DNSSubdomain,
-		Default:             row.Fill(defaultRuntimeClass),
-		Validate:            row.Judge(validateRuntimeClass),
-		ValidateUpdate:      row.JudgeUpdate(validateRuntimeClassUpdate),
+		Name:                rules.DNSSubdomain,
+		Default:             rules.Do(defaultRuntimeClass),
+		Validate:            rules.Check(validateRuntimeClass),
+		ValidateUpdate:      rules.Check2(validateRuntimeClassUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
+			rules.NameColumn(),
 			// metav1.ObjectMeta has no such field, so Kubernetes has no words here.
-			row.Column("Handler", ""),
-			row.AgeColumn(),
+			rules.Column("Handler", ""),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(c T, now time.Time) []any { return []any{c.Name, c.Handler, row.Age(c, now)} }),
+		Cells: rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, c.Handler, rules.Age(c.CreationTimestamp, now)} }),
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func podDisruptionBudget() *kinds.Kind {
@@ -21,22 +22,22 @@ func podDisruptionBudget() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldBudget()...),
 		New:             row.Make[policyv1.PodDisruptionBudget](),
 		NewList:         row.MakeAny[policyv1.PodDisruptionBudgetList](),
-		Name:            row.DNSSubdomain,
-		PrepareCreate:   row.Fill(func(b T) { b.Status = policyv1.PodDisruptionBudgetStatus{} }),
-		PrepareUpdate:   row.Carry(func(b, old T) { b.Status = old.Status }),
-		Generation:      row.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
-		Validate:        row.Judge(validateBudget),
-		ValidateUpdate:  row.JudgeUpdate(validateBudgetUpdate),
+		Name:            rules.DNSSubdomain,
+		PrepareCreate:   rules.Do(func(b T) { b.Status = policyv1.PodDisruptionBudgetStatus{} }),
+		PrepareUpdate:   rules.Do2(func(b, old T) { b.Status = old.Status }),
+		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
+		Validate:        rules.Check(validateBudget),
+		ValidateUpdate:  rules.Check2(validateBudgetUpdate),
 		Subresources:    row.WithStatus(func(b, old T) { b.Spec = old.Spec }, validateBudgetStatusUpdate, "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Min Available", "The minimum number of pods that must be available."),
-			row.Column("Max Unavailable", "The maximum number of pods that may be unavailable."),
-			row.Integer("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Min Available", "The minimum number of pods that must be available."),
+			rules.Column("Max Unavailable", "The maximum number of pods that may be unavailable."),
+			rules.IntColumn("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(b T, now time.Time) []any {
-			return []any{b.Name, orNA(b.Spec.MinAvailable), orNA(b.Spec.MaxUnavailable), int64(b.Status.DisruptionsAllowed), row.Age(b, now)}
+		Cells: rules.Cells(func(b T, now time.Time) []any {
+			return []any{b.Name, orNA(b.Spec.MinAvailable), orNA(b.Spec.MaxUnavailable), int64(b.Status.DisruptionsAllowed), rules.Age(b.CreationTimestamp, now)}
 		}),
 	}
 }

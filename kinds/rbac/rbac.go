@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = rbacv1.GroupName
@@ -31,8 +32,8 @@ func role() *kinds.Kind {
 		New:                 row.Make[rbacv1.Role](),
 		NewList:             row.MakeAny[rbacv1.RoleList](),
 		Name:                row.PathSegment,
-		Validate:            row.Judge(validateRole),
-		ValidateUpdate:      row.JudgeUpdate(validateRoleUpdate),
+		Validate:            rules.Check(validateRole),
+		ValidateUpdate:      rules.Check2(validateRoleUpdate),
 	}
 }
 
@@ -45,8 +46,8 @@ func clusterRole() *kinds.Kind {
 		New:                 row.Make[rbacv1.ClusterRole](),
 		NewList:             row.MakeAny[rbacv1.ClusterRoleList](),
 		Name:                row.PathSegment,
-		Validate:            row.Judge(validateClusterRole),
-		ValidateUpdate:      row.JudgeUpdate(validateClusterRoleUpdate),
+		Validate:            rules.Check(validateClusterRole),
+		ValidateUpdate:      rules.Check2(validateClusterRoleUpdate),
 	}
 }
 
@@ -61,12 +62,12 @@ func roleBinding() *kinds.Kind {
 		New:                 row.Make[rbacv1.RoleBinding](),
 		NewList:             row.MakeAny[rbacv1.RoleBindingList](),
 		Name:                row.PathSegment,
-		Default:             row.Fill(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
-		Validate:            row.Judge(validateRoleBinding),
-		ValidateUpdate:      row.JudgeUpdate(validateRoleBindingUpdate),
+		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
+		Validate:            rules.Check(validateRoleBinding),
+		ValidateUpdate:      rules.Check2(validateRoleBindingUpdate),
 		Columns:             bindingColumns("roleBinding", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
-		Cells: row.Print(func(b T, now time.Time) []any {
-			return bindingCells(b.Name, b.RoleRef, b.Subjects, row.Age(b, now))
+		Cells: rules.Cells(func(b T, now time.Time) []any {
+			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),
 	}
 }
@@ -81,12 +82,12 @@ func clusterRoleBinding() *kinds.Kind {
 		New:                 row.Make[rbacv1.ClusterRoleBinding](),
 		NewList:             row.MakeAny[rbacv1.ClusterRoleBindingList](),
 		Name:                row.PathSegment,
-		Default:             row.Fill(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
-		Validate:            row.Judge(validateClusterRoleBinding),
-		ValidateUpdate:      row.JudgeUpdate(validateClusterRoleBindingUpdate),
+		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
+		Validate:            rules.Check(validateClusterRoleBinding),
+		ValidateUpdate:      rules.Check2(validateClusterRoleBindingUpdate),
 		Columns:             bindingColumns("clusterRoleBinding", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
-		Cells: row.Print(func(b T, now time.Time) []any {
-			return bindingCells(b.Name, b.RoleRef, b.Subjects, row.Age(b, now))
+		Cells: rules.Cells(func(b T, now time.Time) []any {
+			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),
 	}
 }
@@ -104,12 +105,12 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 
 func bindingColumns(of, roleRef string) []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
-		row.Column("Role", roleRef),
-		row.AgeColumn(),
-		row.Wide(row.Column("Users", "Users in the "+of)),
-		row.Wide(row.Column("Groups", "Groups in the "+of)),
-		row.Wide(row.Column("ServiceAccounts", "ServiceAccounts in the "+of)),
+		rules.NameColumn(),
+		rules.Column("Role", roleRef),
+		rules.AgeColumn(),
+		rules.Wide(rules.Column("Users", "Users in the "+of)),
+		rules.Wide(rules.Column("Groups", "Groups in the "+of)),
+		rules.Wide(rules.Column("ServiceAccounts", "ServiceAccounts in the "+of)),
 	}
 }
 

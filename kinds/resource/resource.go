@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = resourcev1.GroupName
@@ -29,10 +30,10 @@ func deviceClass() *kinds.Kind {
 		Served:     row.Hub(group, "v1"),
 		New:        row.Make[resourcev1.DeviceClass](),
 		NewList:    row.MakeAny[resourcev1.DeviceClassList](),
-		Name:       row.DNSSubdomain,
-		Generation: row.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
-		Columns:    []metav1.TableColumnDefinition{row.NameColumn(), row.AgeColumn()},
-		Cells:      row.Print(func(c T, now time.Time) []any { return []any{c.Name, row.Age(c, now)} }),
+		Name:       rules.DNSSubdomain,
+		Generation: rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
+		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:      rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
 	}
 }
 
@@ -45,20 +46,22 @@ func resourceClaim() *kinds.Kind {
 		Served:        row.Hub(group, "v1"),
 		New:           row.Make[resourcev1.ResourceClaim](),
 		NewList:       row.MakeAny[resourcev1.ResourceClaimList](),
-		Name:          row.DNSSubdomain,
-		Default:       row.Fill(func(c T) { defaultClaim(&c.Spec) }),
-		PrepareCreate: row.Fill(func(c T) { c.Status = resourcev1.ResourceClaimStatus{} }),
-		PrepareUpdate: row.Carry(func(c, old T) { c.Status = old.Status }),
+		Name:          rules.DNSSubdomain,
+		Default:       rules.Do(func(c T) { defaultClaim(&c.Spec) }),
+		PrepareCreate: rules.Do(func(c T) { c.Status = resourcev1.ResourceClaimStatus{} }),
+		PrepareUpdate: rules.Do2(func(c, old T) { c.Status = old.Status }),
 		Subresources: row.WithStatus(func(c, old T) {
 			c.Spec = old.Spec
 			row.ResetMeta(c, old)
 		}, nil, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(c T, now time.Time) []any { return []any{c.Name, claimState(c), row.Age(c, now)} }),
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, claimState(c), rules.Age(c.CreationTimestamp, now)}
+		}),
 	}
 }
 
@@ -88,10 +91,10 @@ func resourceClaimTemplate() *kinds.Kind {
 		Served:     row.Hub(group, "v1"),
 		New:        row.Make[resourcev1.ResourceClaimTemplate](),
 		NewList:    row.MakeAny[resourcev1.ResourceClaimTemplateList](),
-		Name:       row.DNSSubdomain,
-		Default:    row.Fill(func(t T) { defaultClaim(&t.Spec.Spec) }),
-		Columns:    []metav1.TableColumnDefinition{row.NameColumn(), row.AgeColumn()},
-		Cells:      row.Print(func(t T, now time.Time) []any { return []any{t.Name, row.Age(t, now)} }),
+		Name:       rules.DNSSubdomain,
+		Default:    rules.Do(func(t T) { defaultClaim(&t.Spec.Spec) }),
+		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:      rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
 	}
 }
 
@@ -104,21 +107,21 @@ func resourceSlice() *kinds.Kind {
 		Served:     row.Hub(group, "v1"),
 		New:        row.Make[resourcev1.ResourceSlice](),
 		NewList:    row.MakeAny[resourcev1.ResourceSliceList](),
-		Name:       row.DNSSubdomain,
-		Generation: row.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
+		Name:       rules.DNSSubdomain,
+		Generation: rules.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Node", spec["nodeName"]),
-			row.Column("Driver", spec["driver"]),
-			row.Column("Pool", resourcev1.ResourcePool{}.SwaggerDoc()["name"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Node", spec["nodeName"]),
+			rules.Column("Driver", spec["driver"]),
+			rules.Column("Pool", resourcev1.ResourcePool{}.SwaggerDoc()["name"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(s T, now time.Time) []any {
-			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, row.Age(s, now)}
+		Cells: rules.Cells(func(s T, now time.Time) []any {
+			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, rules.Age(s.CreationTimestamp, now)}
 		}),
 		Fields: map[string]func(kinds.Object) string{
-			resourcev1.ResourceSliceSelectorNodeName: row.Text(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
-			resourcev1.ResourceSliceSelectorDriver:   row.Text(func(s T) string { return s.Spec.Driver }),
+			resourcev1.ResourceSliceSelectorNodeName: rules.Field(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
+			resourcev1.ResourceSliceSelectorDriver:   rules.Field(func(s T) string { return s.Spec.Driver }),
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 const group = schedulingv1.GroupName
@@ -28,24 +29,24 @@ func priorityClass() *kinds.Kind {
 		Served:  append(row.Hub(group, "v1"), oldPriorityClass()...),
 		New:     row.Make[schedulingv1.PriorityClass](),
 		NewList: row.MakeAny[schedulingv1.PriorityClassList](),
-		Name:    row.DNSSubdomain,
-		Default: row.Fill(func(c T) {
+		Name:    rules.DNSSubdomain,
+		Default: rules.Do(func(c T) {
 			if c.PreemptionPolicy == nil {
 				c.PreemptionPolicy = ptr.To(corev1.PreemptLowerPriority)
 			}
 		}),
 		Generation:     row.Never,
-		Validate:       row.Judge(validatePriorityClass),
-		ValidateUpdate: row.JudgeUpdate(validatePriorityClassUpdate),
+		Validate:       rules.Check(validatePriorityClass),
+		ValidateUpdate: rules.Check2(validatePriorityClassUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Integer("Value", doc["value"]),
+			rules.NameColumn(),
+			rules.IntColumn("Value", doc["value"]),
 			row.Boolean("Global-Default", doc["globalDefault"]),
-			row.AgeColumn(),
-			row.Column("PreemptionPolicy", doc["preemptionPolicy"]),
+			rules.AgeColumn(),
+			rules.Column("PreemptionPolicy", doc["preemptionPolicy"]),
 		},
-		Cells: row.Print(func(c T, now time.Time) []any {
-			return []any{c.Name, int64(c.Value), c.GlobalDefault, row.Age(c, now), string(ptr.Deref(c.PreemptionPolicy, ""))}
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, int64(c.Value), c.GlobalDefault, rules.Age(c.CreationTimestamp, now), string(ptr.Deref(c.PreemptionPolicy, ""))}
 		}),
 	}
 }

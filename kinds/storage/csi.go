@@ -10,6 +10,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func csiDriver() *kinds.Kind {
@@ -21,20 +22,20 @@ func csiDriver() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldCSIDriver()...),
 		New:             row.Make[storagev1.CSIDriver](),
 		NewList:         row.MakeAny[storagev1.CSIDriverList](),
-		Name:            row.DNSSubdomain,
-		Default:         row.Fill(defaultCSIDriver),
-		PrepareCreate:   row.Fill(func(d T) { d.Spec.PreventPodSchedulingIfMissing = nil }),
-		PrepareUpdate: row.Carry(func(d, old T) {
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultCSIDriver),
+		PrepareCreate:   rules.Do(func(d T) { d.Spec.PreventPodSchedulingIfMissing = nil }),
+		PrepareUpdate: rules.Do2(func(d, old T) {
 			if old.Spec.PreventPodSchedulingIfMissing == nil {
 				d.Spec.PreventPodSchedulingIfMissing = nil
 			}
 		}),
-		Generation:     row.Differ(func(d, old T) bool { return !row.Same(d.Spec, old.Spec) }),
-		Validate:       row.Judge(validateCSIDriver),
-		ValidateUpdate: row.JudgeUpdate(validateCSIDriverUpdate),
-		Warnings:       row.Warn(warnCSIDriver),
+		Generation:     rules.Differ(func(d, old T) bool { return !row.Same(d.Spec, old.Spec) }),
+		Validate:       rules.Check(validateCSIDriver),
+		ValidateUpdate: rules.Check2(validateCSIDriverUpdate),
+		Warnings:       rules.Warn(warnCSIDriver),
 		Columns:        csiDriverColumns(),
-		Cells:          row.Print(csiDriverCells),
+		Cells:          rules.Cells(csiDriverCells),
 	}
 }
 
@@ -67,14 +68,14 @@ func warnCSIDriver(d, old *storagev1.CSIDriver) []string {
 func csiDriverColumns() []metav1.TableColumnDefinition {
 	doc := storagev1.CSIDriverSpec{}.SwaggerDoc()
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
+		rules.NameColumn(),
 		row.Boolean("AttachRequired", doc["attachRequired"]),
 		row.Boolean("PodInfoOnMount", doc["podInfoOnMount"]),
 		row.Boolean("StorageCapacity", doc["storageCapacity"]),
-		row.Column("TokenRequests", doc["tokenRequests"]),
+		rules.Column("TokenRequests", doc["tokenRequests"]),
 		row.Boolean("RequiresRepublish", doc["requiresRepublish"]),
-		row.Column("Modes", doc["volumeLifecycleModes"]),
-		row.AgeColumn(),
+		rules.Column("Modes", doc["volumeLifecycleModes"]),
+		rules.AgeColumn(),
 	}
 }
 
@@ -96,7 +97,7 @@ func csiDriverCells(d *storagev1.CSIDriver, now time.Time) []any {
 	}
 	return []any{
 		d.Name, ptr.Deref(s.AttachRequired, true), ptr.Deref(s.PodInfoOnMount, false), ptr.Deref(s.StorageCapacity, false),
-		tokens, ptr.Deref(s.RequiresRepublish, false), mode, row.Age(d, now),
+		tokens, ptr.Deref(s.RequiresRepublish, false), mode, rules.Age(d.CreationTimestamp, now),
 	}
 }
 
@@ -109,16 +110,16 @@ func csiNode() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldCSINode()...),
 		New:             row.Make[storagev1.CSINode](),
 		NewList:         row.MakeAny[storagev1.CSINodeList](),
-		Name:            row.DNSSubdomain,
-		Validate:        row.Judge(validateCSINode),
-		ValidateUpdate:  row.JudgeUpdate(validateCSINodeUpdate),
+		Name:            rules.DNSSubdomain,
+		Validate:        rules.Check(validateCSINode),
+		ValidateUpdate:  rules.Check2(validateCSINodeUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Integer("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.IntColumn("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(n T, now time.Time) []any {
-			return []any{n.Name, int64(len(n.Spec.Drivers)), row.Age(n, now)}
+		Cells: rules.Cells(func(n T, now time.Time) []any {
+			return []any{n.Name, int64(len(n.Spec.Drivers)), rules.Age(n.CreationTimestamp, now)}
 		}),
 	}
 }
@@ -134,15 +135,15 @@ func csiStorageCapacity() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldCapacity()...),
 		New:             row.Make[storagev1.CSIStorageCapacity](),
 		NewList:         row.MakeAny[storagev1.CSIStorageCapacityList](),
-		Name:            row.DNSSubdomain,
-		Validate:        row.Judge(validateCapacity),
-		ValidateUpdate:  row.JudgeUpdate(validateCapacityUpdate),
+		Name:            rules.DNSSubdomain,
+		Validate:        rules.Check(validateCapacity),
+		ValidateUpdate:  rules.Check2(validateCapacityUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("StorageClassName", doc["storageClassName"]),
-			row.Column("Capacity", doc["capacity"]),
+			rules.NameColumn(),
+			rules.Column("StorageClassName", doc["storageClassName"]),
+			rules.Column("Capacity", doc["capacity"]),
 		},
-		Cells: row.Print(func(c T, _ time.Time) []any {
+		Cells: rules.Cells(func(c T, _ time.Time) []any {
 			capacity := "<unset>"
 			if c.Capacity != nil {
 				capacity = c.Capacity.String()

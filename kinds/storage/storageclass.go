@@ -10,6 +10,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func storageClass() *kinds.Kind {
@@ -20,19 +21,19 @@ func storageClass() *kinds.Kind {
 		Served:         append(row.Hub(group, "v1"), oldStorageClass()...),
 		New:            row.Make[storagev1.StorageClass](),
 		NewList:        row.MakeAny[storagev1.StorageClassList](),
-		Name:           row.DNSSubdomain,
-		Default:        row.Fill(defaultStorageClass),
-		Validate:       row.Judge(validateStorageClass),
-		ValidateUpdate: row.JudgeUpdate(validateStorageClassUpdate),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultStorageClass),
+		Validate:       rules.Check(validateStorageClass),
+		ValidateUpdate: rules.Check2(validateStorageClassUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("Provisioner", doc["provisioner"]),
-			row.Column("ReclaimPolicy", doc["reclaimPolicy"]),
-			row.Column("VolumeBindingMode", doc["volumeBindingMode"]),
-			row.Column("AllowVolumeExpansion", doc["allowVolumeExpansion"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("Provisioner", doc["provisioner"]),
+			rules.Column("ReclaimPolicy", doc["reclaimPolicy"]),
+			rules.Column("VolumeBindingMode", doc["volumeBindingMode"]),
+			rules.Column("AllowVolumeExpansion", doc["allowVolumeExpansion"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(storageClassCells),
+		Cells: rules.Cells(storageClassCells),
 	}
 }
 
@@ -54,7 +55,7 @@ func storageClassCells(c *storagev1.StorageClass, now time.Time) []any {
 	return []any{
 		name, c.Provisioner, string(ptr.Deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
 		string(ptr.Deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)),
-		ptr.Deref(c.AllowVolumeExpansion, false), row.Age(c, now),
+		ptr.Deref(c.AllowVolumeExpansion, false), rules.Age(c.CreationTimestamp, now),
 	}
 }
 
@@ -66,14 +67,16 @@ func volumeAttributesClass() *kinds.Kind {
 		Served:         row.Hub(group, "v1"),
 		New:            row.Make[storagev1.VolumeAttributesClass](),
 		NewList:        row.MakeAny[storagev1.VolumeAttributesClassList](),
-		Name:           row.DNSSubdomain,
-		Validate:       row.Judge(validateAttributesClass),
-		ValidateUpdate: row.JudgeUpdate(validateAttributesClassUpdate),
+		Name:           rules.DNSSubdomain,
+		Validate:       rules.Check(validateAttributesClass),
+		ValidateUpdate: rules.Check2(validateAttributesClassUpdate),
 		Columns: []metav1.TableColumnDefinition{
-			row.NameColumn(),
-			row.Column("DriverName", storagev1.VolumeAttributesClass{}.SwaggerDoc()["driverName"]),
-			row.AgeColumn(),
+			rules.NameColumn(),
+			rules.Column("DriverName", storagev1.VolumeAttributesClass{}.SwaggerDoc()["driverName"]),
+			rules.AgeColumn(),
 		},
-		Cells: row.Print(func(c T, now time.Time) []any { return []any{c.Name, c.DriverName, row.Age(c, now)} }),
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, c.DriverName, rules.Age(c.CreationTimestamp, now)}
+		}),
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func volumeAttachment() *kinds.Kind {
@@ -20,20 +21,20 @@ func volumeAttachment() *kinds.Kind {
 		Served:          append(row.Hub(group, "v1"), oldAttachment()...),
 		New:             row.Make[storagev1.VolumeAttachment](),
 		NewList:         row.MakeAny[storagev1.VolumeAttachmentList](),
-		Name:            row.DNSSubdomain,
-		PrepareCreate:   row.Fill(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
-		PrepareUpdate:   row.Carry(func(a, old T) { a.Status = old.Status }),
-		Validate:        row.Judge(validateAttachment),
-		ValidateUpdate:  row.JudgeUpdate(validateAttachmentUpdate),
+		Name:            rules.DNSSubdomain,
+		PrepareCreate:   rules.Do(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
+		PrepareUpdate:   rules.Do2(func(a, old T) { a.Status = old.Status }),
+		Validate:        rules.Check(validateAttachment),
+		ValidateUpdate:  rules.Check2(validateAttachmentUpdate),
 		Subresources: row.WithStatus(func(a, old T) {
 			a.Spec = old.Spec
 			row.ResetMeta(a, old)
 		}, validateAttachmentUpdate, "metadata", "spec"),
 		Columns: attachmentColumns(),
-		Cells: row.Print(func(a T, now time.Time) []any {
+		Cells: rules.Cells(func(a T, now time.Time) []any {
 			return []any{
 				a.Name, a.Spec.Attacher, ptr.Deref(a.Spec.Source.PersistentVolumeName, ""),
-				a.Spec.NodeName, a.Status.Attached, row.Age(a, now),
+				a.Spec.NodeName, a.Status.Attached, rules.Age(a.CreationTimestamp, now),
 			}
 		}),
 	}
@@ -41,14 +42,14 @@ func volumeAttachment() *kinds.Kind {
 
 func attachmentColumns() []metav1.TableColumnDefinition {
 	spec := storagev1.VolumeAttachmentSpec{}.SwaggerDoc()
-	attacher := row.Column("Attacher", spec["attacher"])
+	attacher := rules.Column("Attacher", spec["attacher"])
 	attacher.Format = "name"
 	return []metav1.TableColumnDefinition{
-		row.NameColumn(),
+		rules.NameColumn(),
 		attacher,
-		row.Column("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]),
-		row.Column("Node", spec["nodeName"]),
+		rules.Column("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]),
+		rules.Column("Node", spec["nodeName"]),
 		row.Boolean("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"]),
-		row.AgeColumn(),
+		rules.AgeColumn(),
 	}
 }
