@@ -19,16 +19,15 @@ import (
 	"skiff.dev/skiff/auth"
 )
 
-func kind(name string) schema.GroupKind {
-	return schema.GroupKind{Group: authorizationv1.GroupName, Kind: name}
-}
+// invalid is the kind in Kubernetes' refusals of reviews: it names none there.
+var invalid = schema.GroupKind{Group: authorizationv1.GroupName}
 
 // Review answers a SubjectAccessReview in a copy.
 func Review(ctx context.Context, az auth.Authorizer, in *authorizationv1.SubjectAccessReview) (*authorizationv1.SubjectAccessReview, error) {
 	errs := validateSpec(&in.Spec)
 	errs = append(errs, emptyMeta(in.ObjectMeta, "must be empty")...)
 	if len(errs) > 0 {
-		return nil, apierrors.NewInvalid(kind("SubjectAccessReview"), "", errs)
+		return nil, apierrors.NewInvalid(invalid, "", errs)
 	}
 	out := in.DeepCopy()
 	out.Status = judge(ctx, az, userOf(&in.Spec), in.Spec.ResourceAttributes, in.Spec.NonResourceAttributes)
@@ -50,10 +49,10 @@ func LocalReview(ctx context.Context, az auth.Authorizer, namespace string, in *
 		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), r.Namespace, "must match metadata.namespace"))
 	}
 	if n := in.Spec.NonResourceAttributes; n != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), n, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), unversioned(*n), "disallowed on this kind of request"))
 	}
 	if len(errs) > 0 {
-		return nil, apierrors.NewInvalid(kind("LocalSubjectAccessReview"), "", errs)
+		return nil, apierrors.NewInvalid(invalid, "", errs)
 	}
 	if in.Namespace != namespace {
 		return nil, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + namespace)
@@ -69,7 +68,7 @@ func SelfReview(ctx context.Context, az auth.Authorizer, u *auth.User, in *autho
 	errs = append(errs, validateSelectors(in.Spec.ResourceAttributes)...)
 	errs = append(errs, emptyMeta(in.ObjectMeta, "must be empty")...)
 	if len(errs) > 0 {
-		return nil, apierrors.NewInvalid(kind("SelfSubjectAccessReview"), "", errs)
+		return nil, apierrors.NewInvalid(invalid, "", errs)
 	}
 	out := in.DeepCopy()
 	out.Status = judge(ctx, az, u, in.Spec.ResourceAttributes, in.Spec.NonResourceAttributes)
@@ -180,9 +179,11 @@ func join(a, b string) string {
 	return a + "," + b
 }
 
+// emptyMeta refuses metadata; managed fields are the server's own.
 func emptyMeta(m metav1.ObjectMeta, msg string) field.ErrorList {
-	m.ManagedFields = nil
-	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, m) {
+	rest := m
+	rest.ManagedFields = nil
+	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, rest) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(field.NewPath("metadata"), m, msg)}
@@ -197,9 +198,13 @@ func validateSpec(s *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
 	return append(errs, validateSelectors(s.ResourceAttributes)...)
 }
 
+// unversioned is how Kubernetes shows the attributes in a refusal: its type inside
+// the server has no names of its own for JSON.
+type unversioned struct{ Path, Verb string }
+
 func validateAttributes(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes, p *field.Path) field.ErrorList {
 	if r != nil && n != nil {
-		return field.ErrorList{field.Invalid(p.Child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes")}
+		return field.ErrorList{field.Invalid(p.Child("nonResourceAttributes"), unversioned(*n), "cannot be specified in combination with resourceAttributes")}
 	}
 	if r == nil && n == nil {
 		return field.ErrorList{field.Invalid(p.Child("resourceAttributes"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}

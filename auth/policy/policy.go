@@ -48,10 +48,7 @@ func (s *Set) Objects() []kinds.Object {
 
 // Default returns the bootstrap policy. Every call makes new objects.
 func Default() *Set {
-	s, err := parse(text)
-	if err != nil {
-		panic(err) // the embedded text is part of the program; a test reads it
-	}
+	s := read()
 	// Kubernetes leaves this to a controller; so a new cluster has them at once.
 	// Each round carries rules one step further: view, edit, admin.
 	for range 3 {
@@ -64,10 +61,18 @@ func Default() *Set {
 	return s
 }
 
+func read() *Set {
+	s, err := parse(text)
+	if err != nil {
+		panic(err) // the embedded text is part of the program; a test reads it
+	}
+	return s
+}
+
 // NodeRules are the rules of the role system:node, by which the node authorizer
 // judges what it does not know better.
 func NodeRules() []rbacv1.PolicyRule {
-	for _, r := range Default().ClusterRoles {
+	for _, r := range read().ClusterRoles {
 		if r.Name == "system:node" {
 			return r.Rules
 		}
