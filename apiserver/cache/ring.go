@@ -85,3 +85,22 @@ func (r *ring) after(rev int64) int64 {
 	})
 	return r.tail() + int64(i)
 }
+
+// trim forgets what is older than fresh, down to the smallest ring.
+func (r *ring) trim() {
+	if len(r.buf) <= ringMin {
+		return
+	}
+	old := time.Now().Add(-fresh)
+	young := 0
+	for young < r.n && r.at[r.index(r.head-int64(young)-1)].After(old) {
+		young++
+	}
+	size := ringMin
+	for size < young {
+		size *= 2
+	}
+	if size < len(r.buf) {
+		r.shrink(size)
+	}
+}
