@@ -311,3 +311,11 @@ func (k *Kind) decode(key string, value []byte, rev int64) (*Entry, error) {
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	return &Entry{Object: obj, Key: key, Revision: rev}, nil
 }
+
+// Trim gives back the memory of encodings that nobody asked for since the last
+// Trim, and of old events.
+func (c *Cache) Trim() {
+	for _, k := range *c.kinds.Load() {
+		k.trim()
+	}
+}

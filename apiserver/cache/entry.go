@@ -15,6 +15,7 @@ type Entry struct {
 	Revision int64
 
 	mu   sync.Mutex
+	used bool // since the last Trim
 	encs []encoding
 }
 
@@ -35,6 +36,7 @@ func (e *Entry) Body(m codec.Media, v *kinds.Version) ([]byte, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.used = true
 	for i := range e.encs {
 		if e.encs[i].media == m && e.encs[i].version == v {
 			return e.encs[i].body, nil
@@ -52,9 +54,12 @@ func (e *Entry) Body(m codec.Media, v *kinds.Version) ([]byte, error) {
 	return body, nil
 }
 
-// Forget drops the encodings, to give memory back.
-func (e *Entry) Forget() {
+// Trim drops the encodings if nobody has asked for one since the last Trim.
+func (e *Entry) Trim() {
 	e.mu.Lock()
-	e.encs = nil
+	if !e.used {
+		e.encs = nil
+	}
+	e.used = false
 	e.mu.Unlock()
 }

@@ -171,3 +171,13 @@ func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.mu.Unlock()
 	k.broadcast()
 }
+
+func (k *Kind) trim() {
+	k.mu.Lock()
+	k.ring.trim()
+	k.mu.Unlock()
+	k.Snapshot().Ascend("", "", func(e *Entry) bool {
+		e.Trim()
+		return true
+	})
+}

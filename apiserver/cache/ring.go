@@ -2,7 +2,10 @@ package cache
 
 import (
 	"sort"
+	"strconv"
 	"time"
+
+	"skiff.dev/skiff/codec"
 )
 
 // Sizes of a ring, as Kubernetes' watch cache grows its own: small while little
@@ -18,6 +21,14 @@ const (
 type Event struct {
 	Old, New, Gone *Entry
 	Revision       int64
+}
+
+// Left is the old object with the event's revision: what a watcher is told whose
+// selection the object has left.
+func (ev *Event) Left() *Entry {
+	obj := codec.Shallow(ev.Old.Object)
+	obj.SetResourceVersion(strconv.FormatInt(ev.Revision, 10))
+	return &Entry{Object: obj, Key: ev.Old.Key, Revision: ev.Revision}
 }
 
 // ring keeps the newest events of a kind. Positions count from the first event
@@ -84,4 +95,23 @@ func (r *ring) after(rev int64) int64 {
 		return r.buf[r.index(r.tail()+int64(i))].Revision > rev
 	})
 	return r.tail() + int64(i)
+}
+
+// trim forgets what is older than fresh, down to the smallest ring.
+func (r *ring) trim() {
+	if len(r.buf) <= ringMin {
+		return
+	}
+	old := time.Now().Add(-fresh)
+	young := 0
+	for young < r.n && r.at[r.index(r.head-int64(young)-1)].After(old) {
+		young++
+	}
+	size := ringMin
+	for size < young {
+		size *= 2
+	}
+	if size < len(r.buf) {
+		r.shrink(size)
+	}
 }

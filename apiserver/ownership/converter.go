@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -34,6 +35,17 @@ func (c converter) ConvertToVersion(in runtime.Object, gv runtime.GroupVersioner
 		return nil, fmt.Errorf("ownership: cannot convert %T to %v", in, gv)
 	}
 	have := in.GetObjectKind().GroupVersionKind()
+	if u, ok := in.(*unstructured.Unstructured); ok {
+		v, ok := c.kind.ServedAs(have.GroupVersion())
+		if !ok {
+			return nil, fmt.Errorf("ownership: %s has no version %s", c.kind.Kind, have.GroupVersion())
+		}
+		typed := codec.New(c.kind, v)
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
+			return nil, fmt.Errorf("unable to convert unstructured object to %v: %w", have, err)
+		}
+		in = typed
+	}
 	if have.GroupVersion() == target {
 		return in, nil
 	}

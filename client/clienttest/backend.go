@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -283,6 +284,9 @@ func merge(k *kinds.Kind, sub string, old, obj kinds.Object) kinds.Object {
 	if part != "" {
 		next := old.DeepCopyObject().(kinds.Object)
 		reflect.ValueOf(next).Elem().FieldByName(part).Set(reflect.ValueOf(obj).Elem().FieldByName(part))
+		if _, ok := obj.(*appsv1.Deployment); ok {
+			next.SetAnnotations(obj.GetAnnotations()) // as Kubernetes' status strategy does
+		}
 		return next
 	}
 	obj.SetUID(old.GetUID())

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -124,10 +125,43 @@ func Open(dir string, o Options) (*Store, error) {
 
 func (s *Store) database() string { return s.o.fs.PathJoin(s.dir, "db") }
 
+// makeDir makes dir and what is missing above it, each entry durable in its
+// parent: a power cut must not take the directory with all that is in it.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 // lockDir makes dir and takes its lock, which ends with the process.
 func lockDir(fs vfs.FS, dir string) (io.Closer, error) {
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", dir, err)
+	err := makeDir(fs, dir)
+	if err == nil {
+		// Also if dir was there: who made it may have been killed before this.
+		err = syncDir(fs, fs.PathDir(dir))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: make %s: %w", dir, err)
 	}
 	lock, err := fs.Lock(fs.PathJoin(dir, "lock"))
 	switch {

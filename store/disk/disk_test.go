@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"skiff.dev/skiff/store"
+	"skiff.dev/skiff/store/history"
 	"skiff.dev/skiff/store/storetest"
 )
 
@@ -12,6 +13,15 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() store.Store {
 		dir := t.TempDir()
 		return func() store.Store { return open(t, dir, Options{}) }
+	})
+}
+
+// TestStoreWithoutMemory has watchers read nearly everything from disk.
+func TestStoreWithoutMemory(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() store.Store {
+		dir := t.TempDir()
+		o := Options{History: history.Limits{Events: 2}, CacheSize: 1}
+		return func() store.Store { return open(t, dir, o) }
 	})
 }
 

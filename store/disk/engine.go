@@ -65,7 +65,7 @@ func (e *engine) options(o Options) *pebble.Options {
 		MaxOpenFiles:                256,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { o.Logger.Warn("store: background work failed, will be tried again", "err", err) },
+			BackgroundError: e.background,
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { o.Logger.Error("store: corrupt data", "info", i.String()) },
 		},
 	}
@@ -75,6 +75,21 @@ func (e *engine) options(o Options) *pebble.Options {
 		po.Levels[i].BlockSize = 16 << 10
 	}
 	return po
+}
+
+// background hears of a flush or compaction that failed. Pebble tries it again
+// at once and forever; if the disk refuses writes, the engine fails instead and
+// a new one is opened when it accepts them.
+func (e *engine) background(err error) {
+	select {
+	case <-e.failed:
+		runtime.Goexit() // ends the attempts of a database that has been given up
+	default:
+	}
+	e.log.Warn("store: background work failed", "err", err)
+	if e.fence.failure() != nil {
+		e.fail(err)
+	}
 }
 
 // extent reads the newest revision and the compacted one.

@@ -210,17 +210,22 @@ func (s *Store) Replay(ctx context.Context, start, end string, from, through int
 		return store.Batch{}, err
 	}
 	defer s.release()
-	snap := e.db.NewSnapshot()
-	defer snap.Close()
-	// As in Range: the snapshot is older than this check.
-	if from < s.compacted.Load() {
-		return store.Batch{}, store.ErrCompacted
-	}
-	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: changeKey(nil, from, 0), UpperBound: changeKey(nil, through+1, 0)})
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: changeKey(nil, from, 0), UpperBound: changeKey(nil, through+1, 0)})
 	if err != nil {
 		return store.Batch{}, classify("replay", err)
 	}
 	defer it.Close()
+	// As in Range: the iterator is older than this check.
+	if from < s.compacted.Load() {
+		return store.Batch{}, store.ErrCompacted
+	}
+	versions, err := it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{
+		LowerBound: []byte{versionSpace}, UpperBound: []byte{versionSpace + 1},
+	}})
+	if err != nil {
+		return store.Batch{}, classify("replay", err)
+	}
+	defer versions.Close()
 	b := store.Batch{Revision: through}
 	scanned, last := 0, int64(0)
 	for valid := it.First(); valid; valid = it.Next() {
@@ -245,7 +250,7 @@ func (s *Store) Replay(ctx context.Context, start, end string, from, through int
 		if !store.Contains(start, end, c.key) {
 			continue
 		}
-		event, err := readEvent(snap, c, rev)
+		event, err := readEvent(versions, c, rev)
 		if err != nil {
 			return store.Batch{}, err
 		}
@@ -258,16 +263,18 @@ func (s *Store) Replay(ctx context.Context, start, end string, from, through int
 }
 
 // readEvent reads the version that a change made.
-func readEvent(snap *pebble.Snapshot, c change, revision int64) (store.Event, error) {
+func readEvent(it *pebble.Iterator, c change, revision int64) (store.Event, error) {
 	dbKey := versionKey(nil, c.key, revision)
-	value, closer, err := snap.Get(dbKey)
-	if errors.Is(err, pebble.ErrNotFound) {
+	if !it.SeekGE(dbKey) || !bytes.Equal(it.Key(), dbKey) {
+		if err := it.Error(); err != nil {
+			return store.Event{}, classify("replay", err)
+		}
 		return store.Event{}, corrupt(dbKey, errors.New("the version of a change is missing"))
 	}
+	value, err := it.ValueAndErr()
 	if err != nil {
 		return store.Event{}, classify("replay", err)
 	}
-	defer closer.Close()
 	r, err := decodeRecord(dbKey, value)
 	if err != nil {
 		return store.Event{}, err

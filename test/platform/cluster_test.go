@@ -87,7 +87,7 @@ func newCluster(dir string, flags ...string) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.flags = append([]string{"--listen", fmt.Sprintf("127.0.0.1:%d", port)}, flags...)
+	c.flags = append([]string{"--listen", fmt.Sprintf("0.0.0.0:%d", port)}, flags...)
 	if err := os.MkdirAll(c.binDir, 0o755); err != nil {
 		return nil, err
 	}

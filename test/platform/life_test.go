@@ -188,14 +188,14 @@ func TestInstancesSideBySide(t *testing.T) {
 func TestStartErrors(t *testing.T) {
 	c := own(t)
 	before := traces(t)
-	busy := strings.TrimPrefix(c.flags[1], "127.0.0.1")
+	busy := strings.TrimPrefix(c.flags[1], "0.0.0.0")
 	for _, test := range []struct {
 		name  string
 		data  string
 		flags []string
 		want  []string
 	}{
-		{"port taken", t.TempDir(), []string{"--listen", "127.0.0.1" + busy}, []string{"in use by another program", "give another port with --listen"}},
+		{"port taken", t.TempDir(), []string{"--listen", "0.0.0.0" + busy}, []string{"in use by another program", "give another port with --listen"}},
 		{"data directory in use", c.data, nil, []string{"in use by process", "skiff down --data-dir"}},
 		{"pods overlap services", t.TempDir(), []string{"--pod-cidr=10.0.0.0/8", "--service-cidr=10.96.0.0/16"}, []string{"overlap"}},
 		{"no range", t.TempDir(), []string{"--pod-cidr=10.1.2.3"}, []string{"not a range", "write it like"}},

@@ -1,0 +1,82 @@
+// Package apiextensions holds the kinds of the group apiextensions.k8s.io: kinds
+// that users define. Room apiserver serves what they define. See package kinds for
+// the table that this is a part of.
+package apiextensions
+
+import (
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+const group = apiextensionsv1.GroupName
+
+type definition = apiextensionsv1.CustomResourceDefinition
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind { return []*kinds.Kind{customResourceDefinition()} }
+
+func customResourceDefinition() *kinds.Kind {
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "CustomResourceDefinition", List: "CustomResourceDefinitionList",
+		Resource: "customresourcedefinitions", Singular: "customresourcedefinition",
+		ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
+		RequireRevision: true,
+		Served:          append(row.Hub(group, "v1"), oldDefinition()...),
+		New:             row.Make[apiextensionsv1.CustomResourceDefinition](),
+		NewList:         row.MakeAny[apiextensionsv1.CustomResourceDefinitionList](),
+		Name:            rules.DNSSubdomain,
+		Default:         rules.Do(defaultDefinition),
+		PrepareCreate: rules.Do(func(d *definition) {
+			d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
+			noteStorage(d)
+		}),
+		PrepareUpdate: rules.Do2(func(d, old *definition) {
+			d.Status = *old.Status.DeepCopy()
+			noteStorage(d)
+		}),
+		Generation:     rules.Differ(func(d, old *definition) bool { return !row.Same(d.Spec, old.Spec) }),
+		Validate:       rules.Check(validateDefinition),
+		ValidateUpdate: rules.Check2(validateDefinitionUpdate),
+		Subresources: row.WithStatus(func(d, old *definition) {
+			d.Spec = old.Spec
+		}, validateDefinitionStatus, "metadata", "spec"),
+	}
+}
+
+func defaultDefinition(d *definition) {
+	names := &d.Spec.Names
+	if names.Singular == "" {
+		names.Singular = strings.ToLower(names.Kind)
+	}
+	if names.ListKind == "" && names.Kind != "" {
+		names.ListKind = names.Kind + "List"
+	}
+	if d.Spec.Conversion == nil {
+		d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
+	}
+	if w := d.Spec.Conversion.Webhook; w != nil && w.ClientConfig != nil && w.ClientConfig.Service != nil && w.ClientConfig.Service.Port == nil {
+		w.ClientConfig.Service.Port = ptr.To[int32](443)
+	}
+	if len(d.Status.StoredVersions) == 0 {
+		noteStorage(d)
+	}
+}
+
+// noteStorage remembers that objects may be stored in the storage version.
+func noteStorage(d *definition) {
+	for _, v := range d.Spec.Versions {
+		if v.Storage {
+			if !slices.Contains(d.Status.StoredVersions, v.Name) {
+				d.Status.StoredVersions = append(d.Status.StoredVersions, v.Name)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,47 @@
+// Package apps holds the kinds of the group apps: workloads made of a pod
+// template, and the revisions that some of them keep. See package kinds for the
+// table that this is a part of.
+package apps
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+const group = appsv1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{controllerRevision(), daemonSet(), deployment(), replicaSet(), statefulSet()}
+}
+
+// templateCells are the wide cells of a kind with a pod template.
+func templateCells(cells []any, containers []corev1.Container, selector string) []any {
+	names, images := rules.ContainerCells(containers)
+	return append(cells, names, images, selector)
+}
+
+func formatSelector(s *metav1.LabelSelector) string { return metav1.FormatLabelSelector(s) }
+
+// podNameWarning tells that a name is used in the names of pods, where it is not
+// a DNS label.
+func podNameWarning(name string) []string {
+	if msgs := utilvalidation.IsDNS1123Label(name); len(msgs) != 0 {
+		return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs)}
+	}
+	return nil
+}
+
+func deref(p *int32) int64 {
+	if p == nil {
+		return 0
+	}
+	return int64(*p)
+}

@@ -1,0 +1,44 @@
+package apps
+
+import (
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+func controllerRevision() *kinds.Kind {
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "ControllerRevision", List: "ControllerRevisionList",
+		Resource: "controllerrevisions", Singular: "controllerrevision",
+		Namespaced:     true,
+		Served:         row.Hub(group, "v1"),
+		New:            row.Make[appsv1.ControllerRevision](),
+		NewList:        row.MakeAny[appsv1.ControllerRevisionList](),
+		Name:           rules.DNSSubdomain,
+		Validate:       rules.Check(validateControllerRevision),
+		ValidateUpdate: rules.Check2(validateControllerRevisionUpdate),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("Controller", "Controller of the object"),
+			rules.Column("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(controllerRevisionCells),
+	}
+}
+
+func controllerRevisionCells(r *appsv1.ControllerRevision, now time.Time) []any {
+	controller := "<none>"
+	if ref := metav1.GetControllerOf(r); ref != nil {
+		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		controller = strings.ToLower(kind.String()) + "/" + ref.Name
+	}
+	return []any{r.Name, controller, r.Revision, rules.Age(r.CreationTimestamp, now)}
+}

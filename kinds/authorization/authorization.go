@@ -1,0 +1,32 @@
+// Package authorization holds the kinds of the group authorization.k8s.io:
+// questions about who may do what. They are answered, never stored; the API server
+// has the handlers. See package kinds for the table that this is a part of.
+package authorization
+
+import (
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+)
+
+const group = authorizationv1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		review("LocalSubjectAccessReview", "localsubjectaccessreview", true, row.Make[authorizationv1.LocalSubjectAccessReview]()),
+		review("SelfSubjectAccessReview", "selfsubjectaccessreview", false, row.Make[authorizationv1.SelfSubjectAccessReview]()),
+		review("SelfSubjectRulesReview", "selfsubjectrulesreview", false, row.Make[authorizationv1.SelfSubjectRulesReview]()),
+		review("SubjectAccessReview", "subjectaccessreview", false, row.Make[authorizationv1.SubjectAccessReview]()),
+	}
+}
+
+func review(kind, singular string, namespaced bool, make func() kinds.Object) *kinds.Kind {
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: kind,
+		Resource: singular + "s", Singular: singular, Namespaced: namespaced,
+		Virtual: true, Verbs: []string{"create"},
+		Served: row.Hub(group, "v1"), New: make,
+	}
+}

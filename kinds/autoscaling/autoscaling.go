@@ -1,0 +1,11 @@
+// Package autoscaling holds the kinds of the group autoscaling. A
+// HorizontalPodAutoscaler lives as autoscaling/v2 and is served as v1 too. See
+// package kinds for the table that this is a part of.
+package autoscaling
+
+import "skiff.dev/skiff/kinds"
+
+const group = "autoscaling"
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind { return []*kinds.Kind{horizontalPodAutoscaler()} }

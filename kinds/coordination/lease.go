@@ -1,0 +1,55 @@
+// Package coordination holds the kinds of the group coordination.k8s.io: who leads
+// and who is alive. See package kinds for the table that this is a part of.
+package coordination
+
+import (
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+const group = coordinationv1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind { return []*kinds.Kind{lease()} }
+
+func lease() *kinds.Kind {
+	type T = *coordinationv1.Lease
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "Lease", List: "LeaseList",
+		Resource: "leases", Singular: "lease",
+		Namespaced:          true,
+		AllowCreateOnUpdate: true,
+		RequireRevision:     true,
+		Served:              append(row.Hub(group, "v1"), oldLease()...),
+		New:                 row.Make[coordinationv1.Lease](),
+		NewList:             row.MakeAny[coordinationv1.LeaseList](),
+		Name:                rules.DNSSubdomain,
+		// Coordinated leader election is off by default in 1.36.
+		PrepareCreate: rules.Do(func(l T) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }),
+		PrepareUpdate: rules.Do2(func(l, old T) {
+			if old.Spec.Strategy == nil {
+				l.Spec.Strategy = nil
+			}
+			if old.Spec.PreferredHolder == nil {
+				l.Spec.PreferredHolder = nil
+			}
+		}),
+		Validate:       rules.Check(validateLease),
+		ValidateUpdate: rules.Check2(func(l, _ T) (errs errorList) { return validateLease(l) }),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"]),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(func(l T, now time.Time) []any {
+			return []any{l.Name, ptr.Deref(l.Spec.HolderIdentity, ""), rules.Age(l.CreationTimestamp, now)}
+		}),
+	}
+}

@@ -1,0 +1,43 @@
+// Package node holds the kinds of the group node.k8s.io: how containers are run.
+// See package kinds for the table that this is a part of.
+package node
+
+import (
+	"time"
+
+	nodev1 "k8s.io/api/node/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+const group = nodev1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind { return []*kinds.Kind{runtimeClass()} }
+
+func runtimeClass() *kinds.Kind {
+	type T = *nodev1.RuntimeClass
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "RuntimeClass", List: "RuntimeClassList",
+		Resource: "runtimeclasses", Singular: "runtimeclass",
+		AllowCreateOnUpdate: true,
+		RequireRevision:     true,
+		Served:              append(row.Hub(group, "v1"), oldRuntimeClass()...),
+		New:                 row.Make[nodev1.RuntimeClass](),
+		NewList:             row.MakeAny[nodev1.RuntimeClassList](),
+		Name:                rules.DNSSubdomain,
+		Default:             rules.Do(defaultRuntimeClass),
+		Validate:            rules.Check(validateRuntimeClass),
+		ValidateUpdate:      rules.Check2(validateRuntimeClassUpdate),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			// metav1.ObjectMeta has no such field, so Kubernetes has no words here.
+			rules.Column("Handler", ""),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, c.Handler, rules.Age(c.CreationTimestamp, now)} }),
+	}
+}

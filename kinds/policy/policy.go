@@ -1,0 +1,15 @@
+// Package policy holds the kinds of the group policy: how many pods may be
+// disturbed at a time. See package kinds for the table that this is a part of.
+// Evictions are a subresource of pods, in group core's rows.
+package policy
+
+import (
+	policyv1 "k8s.io/api/policy/v1"
+
+	"skiff.dev/skiff/kinds"
+)
+
+const group = policyv1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind { return []*kinds.Kind{podDisruptionBudget()} }

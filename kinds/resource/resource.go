@@ -1,0 +1,148 @@
+// Package resource holds the kinds of the group resource.k8s.io: devices that pods
+// claim. See package kinds for the table that this is a part of.
+package resource
+
+import (
+	"strings"
+	"time"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+const group = resourcev1.GroupName
+
+// Kinds are the group's rows.
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{deviceClass(), resourceClaim(), resourceClaimTemplate(), resourceSlice()}
+}
+
+func deviceClass() *kinds.Kind {
+	type T = *resourcev1.DeviceClass
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "DeviceClass", List: "DeviceClassList",
+		Resource: "deviceclasses", Singular: "deviceclass",
+		Served:     row.Hub(group, "v1"),
+		New:        row.Make[resourcev1.DeviceClass](),
+		NewList:    row.MakeAny[resourcev1.DeviceClassList](),
+		Name:       rules.DNSSubdomain,
+		Generation: rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
+		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:      rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
+	}
+}
+
+func resourceClaim() *kinds.Kind {
+	type T = *resourcev1.ResourceClaim
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "ResourceClaim", List: "ResourceClaimList",
+		Resource: "resourceclaims", Singular: "resourceclaim",
+		Namespaced:    true,
+		Served:        row.Hub(group, "v1"),
+		New:           row.Make[resourcev1.ResourceClaim](),
+		NewList:       row.MakeAny[resourcev1.ResourceClaimList](),
+		Name:          rules.DNSSubdomain,
+		Default:       rules.Do(func(c T) { defaultClaim(&c.Spec) }),
+		PrepareCreate: rules.Do(func(c T) { c.Status = resourcev1.ResourceClaimStatus{} }),
+		PrepareUpdate: rules.Do2(func(c, old T) { c.Status = old.Status }),
+		Subresources: row.WithStatus(func(c, old T) {
+			c.Spec = old.Spec
+			row.ResetMeta(c, old)
+		}, nil, "metadata", "spec"),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, claimState(c), rules.Age(c.CreationTimestamp, now)}
+		}),
+	}
+}
+
+func claimState(c *resourcev1.ResourceClaim) string {
+	var states []string
+	if c.DeletionTimestamp != nil {
+		states = append(states, "deleted")
+	}
+	switch {
+	case c.Status.Allocation != nil:
+		states = append(states, "allocated")
+		if len(c.Status.ReservedFor) > 0 {
+			states = append(states, "reserved")
+		}
+	case c.DeletionTimestamp == nil:
+		states = append(states, "pending")
+	}
+	return strings.Join(states, ",")
+}
+
+func resourceClaimTemplate() *kinds.Kind {
+	type T = *resourcev1.ResourceClaimTemplate
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "ResourceClaimTemplate", List: "ResourceClaimTemplateList",
+		Resource: "resourceclaimtemplates", Singular: "resourceclaimtemplate",
+		Namespaced: true,
+		Served:     row.Hub(group, "v1"),
+		New:        row.Make[resourcev1.ResourceClaimTemplate](),
+		NewList:    row.MakeAny[resourcev1.ResourceClaimTemplateList](),
+		Name:       rules.DNSSubdomain,
+		Default:    rules.Do(func(t T) { defaultClaim(&t.Spec.Spec) }),
+		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:      rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
+	}
+}
+
+func resourceSlice() *kinds.Kind {
+	type T = *resourcev1.ResourceSlice
+	spec := resourcev1.ResourceSliceSpec{}.SwaggerDoc()
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "ResourceSlice", List: "ResourceSliceList",
+		Resource: "resourceslices", Singular: "resourceslice",
+		Served:     row.Hub(group, "v1"),
+		New:        row.Make[resourcev1.ResourceSlice](),
+		NewList:    row.MakeAny[resourcev1.ResourceSliceList](),
+		Name:       rules.DNSSubdomain,
+		Generation: rules.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("Node", spec["nodeName"]),
+			rules.Column("Driver", spec["driver"]),
+			rules.Column("Pool", resourcev1.ResourcePool{}.SwaggerDoc()["name"]),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(func(s T, now time.Time) []any {
+			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, rules.Age(s.CreationTimestamp, now)}
+		}),
+		Fields: map[string]func(kinds.Object) string{
+			resourcev1.ResourceSliceSelectorNodeName: rules.Field(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
+			resourcev1.ResourceSliceSelectorDriver:   rules.Field(func(s T) string { return s.Spec.Driver }),
+		},
+	}
+}
+
+func defaultClaim(spec *resourcev1.ResourceClaimSpec) {
+	for i := range spec.Devices.Requests {
+		r := &spec.Devices.Requests[i]
+		if r.Exactly != nil {
+			defaultCount(&r.Exactly.AllocationMode, &r.Exactly.Count)
+		}
+		for k := range r.FirstAvailable {
+			defaultCount(&r.FirstAvailable[k].AllocationMode, &r.FirstAvailable[k].Count)
+		}
+	}
+}
+
+func defaultCount(mode *resourcev1.DeviceAllocationMode, count *int64) {
+	if *mode == "" {
+		*mode = resourcev1.DeviceAllocationModeExactCount
+	}
+	if *mode == resourcev1.DeviceAllocationModeExactCount && *count == 0 {
+		*count = 1
+	}
+}

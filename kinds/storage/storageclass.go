@@ -1,0 +1,82 @@
+package storage
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+func storageClass() *kinds.Kind {
+	doc := storagev1.StorageClass{}.SwaggerDoc()
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "StorageClass", List: "StorageClassList",
+		Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"},
+		Served:         append(row.Hub(group, "v1"), oldStorageClass()...),
+		New:            row.Make[storagev1.StorageClass](),
+		NewList:        row.MakeAny[storagev1.StorageClassList](),
+		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultStorageClass),
+		Validate:       rules.Check(validateStorageClass),
+		ValidateUpdate: rules.Check2(validateStorageClassUpdate),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("Provisioner", doc["provisioner"]),
+			rules.Column("ReclaimPolicy", doc["reclaimPolicy"]),
+			rules.Column("VolumeBindingMode", doc["volumeBindingMode"]),
+			rules.Column("AllowVolumeExpansion", doc["allowVolumeExpansion"]),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(storageClassCells),
+	}
+}
+
+func defaultStorageClass(c *storagev1.StorageClass) {
+	if c.ReclaimPolicy == nil {
+		c.ReclaimPolicy = ptr.To(corev1.PersistentVolumeReclaimDelete)
+	}
+	if c.VolumeBindingMode == nil {
+		c.VolumeBindingMode = ptr.To(storagev1.VolumeBindingImmediate)
+	}
+}
+
+func storageClassCells(c *storagev1.StorageClass, now time.Time) []any {
+	name := c.Name
+	if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||
+		c.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true" {
+		name += " (default)"
+	}
+	return []any{
+		name, c.Provisioner, string(ptr.Deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
+		string(ptr.Deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)),
+		ptr.Deref(c.AllowVolumeExpansion, false), rules.Age(c.CreationTimestamp, now),
+	}
+}
+
+func volumeAttributesClass() *kinds.Kind {
+	type T = *storagev1.VolumeAttributesClass
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "VolumeAttributesClass", List: "VolumeAttributesClassList",
+		Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"},
+		Served:         row.Hub(group, "v1"),
+		New:            row.Make[storagev1.VolumeAttributesClass](),
+		NewList:        row.MakeAny[storagev1.VolumeAttributesClassList](),
+		Name:           rules.DNSSubdomain,
+		Validate:       rules.Check(validateAttributesClass),
+		ValidateUpdate: rules.Check2(validateAttributesClassUpdate),
+		Columns: []metav1.TableColumnDefinition{
+			rules.NameColumn(),
+			rules.Column("DriverName", storagev1.VolumeAttributesClass{}.SwaggerDoc()["driverName"]),
+			rules.AgeColumn(),
+		},
+		Cells: rules.Cells(func(c T, now time.Time) []any {
+			return []any{c.Name, c.DriverName, rules.Age(c.CreationTimestamp, now)}
+		}),
+	}
+}

@@ -1,0 +1,55 @@
+package storage
+
+import (
+	"time"
+
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
+)
+
+func volumeAttachment() *kinds.Kind {
+	type T = *storagev1.VolumeAttachment
+	return &kinds.Kind{
+		Group: group, Version: "v1", Kind: "VolumeAttachment", List: "VolumeAttachmentList",
+		Resource: "volumeattachments", Singular: "volumeattachment",
+		RequireRevision: true,
+		Served:          append(row.Hub(group, "v1"), oldAttachment()...),
+		New:             row.Make[storagev1.VolumeAttachment](),
+		NewList:         row.MakeAny[storagev1.VolumeAttachmentList](),
+		Name:            rules.DNSSubdomain,
+		PrepareCreate:   rules.Do(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
+		PrepareUpdate:   rules.Do2(func(a, old T) { a.Status = old.Status }),
+		Validate:        rules.Check(validateAttachment),
+		ValidateUpdate:  rules.Check2(validateAttachmentUpdate),
+		Subresources: row.WithStatus(func(a, old T) {
+			a.Spec = old.Spec
+			row.ResetMeta(a, old)
+		}, validateAttachmentUpdate, "metadata", "spec"),
+		Columns: attachmentColumns(),
+		Cells: rules.Cells(func(a T, now time.Time) []any {
+			return []any{
+				a.Name, a.Spec.Attacher, ptr.Deref(a.Spec.Source.PersistentVolumeName, ""),
+				a.Spec.NodeName, a.Status.Attached, rules.Age(a.CreationTimestamp, now),
+			}
+		}),
+	}
+}
+
+func attachmentColumns() []metav1.TableColumnDefinition {
+	spec := storagev1.VolumeAttachmentSpec{}.SwaggerDoc()
+	attacher := rules.Column("Attacher", spec["attacher"])
+	attacher.Format = "name"
+	return []metav1.TableColumnDefinition{
+		rules.NameColumn(),
+		attacher,
+		rules.Column("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]),
+		rules.Column("Node", spec["nodeName"]),
+		row.Boolean("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"]),
+		rules.AgeColumn(),
+	}
+}

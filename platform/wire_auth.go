@@ -1,0 +1,147 @@
+package platform
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"sync/atomic"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/authn"
+	authnode "skiff.dev/skiff/auth/node"
+	"skiff.dev/skiff/auth/policy"
+	"skiff.dev/skiff/auth/rbac"
+	"skiff.dev/skiff/auth/token"
+	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/kinds"
+)
+
+// issuer is the name of the cluster in service account tokens, and their audience.
+const issuer = "https://kubernetes.default.svc"
+
+// identity is who may do what in this cluster. The API server asks it on every
+// request, and it looks at the API server's objects: they are joined by look and
+// follow once the server exists.
+type identity struct {
+	tokens *token.Service
+	known  *token.Authenticator
+	rbac   *rbac.Index
+	graph  *authnode.Graph
+	who    auth.Authenticator
+	may    auth.Authorizer
+	reader atomic.Pointer[admission.Reader]
+}
+
+func (p *process) newIdentity() (*identity, error) {
+	id := &identity{rbac: rbac.New(), graph: authnode.NewGraph()}
+	signer, err := token.NewIssuer(issuer, p.pki.TokenKey)
+	if err != nil {
+		return nil, err
+	}
+	audiences := []string{issuer}
+	id.tokens = &token.Service{Issuer: signer, Audiences: audiences, Objects: id}
+	id.known = token.NewAuthenticator(signer, audiences, id, nil)
+	id.who = authn.WithAnonymous{Authenticator: authn.Union{
+		authn.NewCertificates(func() *x509.CertPool { return p.pki.CA.Pool() }, nil),
+		authn.Bearer{Tokens: id.known},
+	}}
+	id.may = auth.Chain{auth.Masters{}, authnode.New(id.graph, policy.NodeRules()), id.rbac}
+	return id, nil
+}
+
+// follow feeds the indexes with the objects that they are made of. It returns
+// when every object that exists now is in, and goes on until ctx ends.
+func (id *identity) follow(ctx context.Context, b client.Backend, run func(name string, f func(context.Context) error)) error {
+	for _, f := range []struct {
+		gvk   schema.GroupVersionKind
+		apply func(kinds.Event)
+	}{
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRole"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRoleBinding"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, id.graph.Apply},
+		{schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolume"}, id.graph.Apply},
+	} {
+		k, ok := b.Kind(f.gvk)
+		if !ok {
+			continue
+		}
+		feed := &feed{backend: b, kind: k, apply: f.apply, have: map[string]kinds.Object{}}
+		if err := feed.list(ctx); err != nil {
+			return err
+		}
+		run("identity of "+k.Resource, feed.run)
+	}
+	return nil
+}
+
+// object finds an object that tokens are bound to.
+func object[T kinds.Object](id *identity, group, resource, namespace, name string) (T, bool) {
+	var none T
+	r := id.reader.Load()
+	if r == nil {
+		return none, false
+	}
+	o, ok := (*r).Object(schema.GroupResource{Group: group, Resource: resource}, namespace, name)
+	if !ok {
+		return none, false
+	}
+	t, ok := o.(T)
+	return t, ok
+}
+
+// ServiceAccount and the rest are what package token looks at.
+func (id *identity) ServiceAccount(ns, name string) (*corev1.ServiceAccount, bool) {
+	return object[*corev1.ServiceAccount](id, "", "serviceaccounts", ns, name)
+}
+
+func (id *identity) Pod(ns, name string) (*corev1.Pod, bool) {
+	return object[*corev1.Pod](id, "", "pods", ns, name)
+}
+
+func (id *identity) Secret(ns, name string) (*corev1.Secret, bool) {
+	return object[*corev1.Secret](id, "", "secrets", ns, name)
+}
+
+func (id *identity) Node(name string) (*corev1.Node, bool) {
+	return object[*corev1.Node](id, "", "nodes", "", name)
+}
+
+// IssueToken is how the API server answers a TokenRequest.
+func (id *identity) IssueToken(_ context.Context, sa *corev1.ServiceAccount, _ kinds.Object, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	out, _, err := id.tokens.Request(sa.Namespace, sa.Name, req, nil)
+	return out, err
+}
+
+// ReviewToken is how it answers a TokenReview.
+func (id *identity) ReviewToken(_ context.Context, text string, audiences []string) (*auth.User, []string, bool, error) {
+	return id.known.AuthenticateToken(text, audiences)
+}
+
+// RulesFor is how it answers a SelfSubjectRulesReview.
+func (id *identity) RulesFor(_ context.Context, u *auth.User, namespace string) ([]authorizationv1.ResourceRule, []authorizationv1.NonResourceRule, bool, error) {
+	var resources []authorizationv1.ResourceRule
+	var paths []authorizationv1.NonResourceRule
+	rules, err := id.rbac.RulesFor(u, namespace)
+	for _, r := range rules {
+		if len(r.NonResourceURLs) > 0 {
+			paths = append(paths, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.NonResourceURLs})
+		}
+		if len(r.Resources) > 0 {
+			resources = append(resources, authorizationv1.ResourceRule{Verbs: r.Verbs, APIGroups: r.APIGroups, Resources: r.Resources, ResourceNames: r.ResourceNames})
+		}
+	}
+	return resources, paths, err != nil, nil
+}
+
+// impersonate is auth's answer to impersonation headers.
+func (id *identity) impersonate(r *http.Request, u *auth.User) (*auth.User, error) {
+	return authn.Impersonate(r, u, id.may)
+}
