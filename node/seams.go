@@ -33,3 +33,11 @@ type Volumes interface {
 	// deleted. An unknown pod is no error.
 	Unmount(ctx context.Context, podUID string) error
 }
+
+// SubPaths is an optional ability of Volumes: it makes one file or directory inside
+// a volume mountable. What it returns lies inside base whatever links sub goes
+// through, is made as a directory where it does not exist, and lives until the
+// pod's Unmount.
+type SubPaths interface {
+	SubPath(ctx context.Context, pod *v1.Pod, c *v1.Container, mount int, base volume.Mount, sub string) (string, error)
+}

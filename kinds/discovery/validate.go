@@ -3,11 +3,7 @@ package discovery
 import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
-
-func oldEndpointSlice() []kinds.Version { return nil }
 
 func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList            { return nil }
 func validateEndpointSliceUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList { return nil }

@@ -3,11 +3,7 @@ package node
 import (
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
-
-func oldRuntimeClass() []kinds.Version { return nil }
 
 func defaultRuntimeClass(c *nodev1.RuntimeClass) {}
 

@@ -3,11 +3,7 @@ package scheduling
 import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
-
-func oldPriorityClass() []kinds.Version { return nil }
 
 func validatePriorityClass(c *schedulingv1.PriorityClass) field.ErrorList            { return nil }
 func validatePriorityClassUpdate(c, old *schedulingv1.PriorityClass) field.ErrorList { return nil }

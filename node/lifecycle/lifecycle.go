@@ -95,9 +95,12 @@ type Container struct {
 
 	// Waiting is why the next instance does not run, where that is known.
 	Waiting *v1.ContainerStateWaiting
-	// PullBackoffAt is when a failed pull turns from ErrImagePull to
-	// ImagePullBackOff; zero when it has.
-	PullBackoffAt time.Time
+	// SettleAt is when the reason of a failed start gives way to the back-off that
+	// followed it (ErrImagePull to ImagePullBackOff, RunContainerError to
+	// CrashLoopBackOff); zero when it has.
+	SettleAt time.Time
+	// Announced: the event of the present crash loop back-off has been sent.
+	Announced bool
 	// NotBefore is the earliest time of the next try to start.
 	NotBefore time.Time
 	Crash     Backoff
@@ -111,13 +114,15 @@ type Container struct {
 type Verb string
 
 // Verbs. Setup makes volumes, sandbox and network. Start makes and starts the next
-// instance. Backoff says that a pull waits. Stop runs preStop, stops within Grace.
+// instance. Settle moves a failed start to its back-off. Announce tells of a crash
+// loop. Stop runs preStop, stops within Grace.
 // Teardown takes network and volumes away. Finish removes every trace and, last,
 // the API object.
 const (
 	Setup    Verb = "setup"
 	Start    Verb = "start"
-	Backoffs Verb = "backoff"
+	Settle   Verb = "settle"
+	Announce Verb = "announce"
 	Stop     Verb = "stop"
 	Teardown Verb = "teardown"
 	Finish   Verb = "finish"

@@ -42,6 +42,11 @@ func Plan(pod *v1.Pod, o *Observed, now time.Time) Decision {
 
 // Grace is how long a pod that ends may take.
 func Grace(pod *v1.Pod, o *Observed) time.Duration {
+	if o.Gone {
+		// Deleted by force: still "a small grace period before being force killed"
+		// (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced).
+		return MinGrace
+	}
 	g := int64(30)
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		g = *pod.Spec.TerminationGracePeriodSeconds
@@ -221,6 +226,10 @@ func (r *runner) keep(c *v1.Container, k Kind) {
 		}
 		if at := s.Crash.Until(s.FinishedAt); r.now.Before(at) {
 			r.d.wake(at)
+			if !s.Announced {
+				r.d.add(Action{Verb: Announce, Container: c.Name})
+			}
+			r.settle(c.Name, s)
 			return
 		}
 		r.tryStart(c, k)
@@ -233,13 +242,7 @@ func (r *runner) tryStart(c *v1.Container, k Kind) {
 	s := r.o.get(c.Name)
 	if r.now.Before(s.NotBefore) {
 		r.d.wake(s.NotBefore)
-		if !s.PullBackoffAt.IsZero() {
-			if r.now.Before(s.PullBackoffAt) {
-				r.d.wake(s.PullBackoffAt)
-			} else {
-				r.d.add(Action{Verb: Backoffs, Container: c.Name})
-			}
-		}
+		r.settle(c.Name, s)
 		return
 	}
 	if r.o.Busy || r.begun {
@@ -251,6 +254,16 @@ func (r *runner) tryStart(c *v1.Container, k Kind) {
 	}
 	r.d.add(Action{Verb: Start, Container: c.Name, Attempt: attempt})
 	r.begun = true
+}
+
+func (r *runner) settle(name string, s *Container) {
+	switch {
+	case s.SettleAt.IsZero():
+	case r.now.Before(s.SettleAt):
+		r.d.wake(s.SettleAt)
+	default:
+		r.d.add(Action{Verb: Settle, Container: name})
+	}
 }
 
 // finished: no container will run again.
