@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -135,10 +133,7 @@ func (n *Node) configChanged(obj any) {
 		return
 	}
 	_, secret := obj.(*v1.Secret)
-	n.mu.Lock()
-	all := slices.Collect(maps.Values(n.workers))
-	n.mu.Unlock()
-	for _, w := range all {
+	for _, w := range n.allWorkers() {
 		w.configChanged(o.GetNamespace(), o.GetName(), secret)
 	}
 }

@@ -284,7 +284,9 @@ type memInformer struct {
 	kind string
 }
 
-type synced struct{ toolscache.ResourceEventHandlerRegistration }
+type synced struct {
+	toolscache.ResourceEventHandlerRegistration
+}
 
 func (synced) HasSynced() bool { return true }
 

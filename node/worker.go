@@ -25,6 +25,8 @@ type worker struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	volMu sync.Mutex // volumes are refreshed, or taken away; taken before mu
+
 	mu      sync.Mutex
 	pod     *v1.Pod // newest known; shared, immutable
 	obs     lifecycle.Observed
