@@ -8,6 +8,8 @@ import (
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/access"
+	"skiff.dev/skiff/auth/authn"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/telemetry"
@@ -27,12 +29,12 @@ type Options struct {
 	// Admission runs after the server's own namespace lifecycle, in this order.
 	Admission admission.Chain
 
-	// Nodes, TokenIssuer, TokenReviewer and RuleLister answer what they are named
-	// after; requests for what is missing get 501 or an empty answer.
-	Nodes         Nodes
-	TokenIssuer   TokenIssuer
-	TokenReviewer TokenReviewer
-	RuleLister    RuleLister
+	// TokenIssuer signs tokens; Tokens knows whose a token is, for TokenReview, and
+	// Audiences are those of this server; Rules lists what a user may do.
+	TokenIssuer TokenIssuer
+	Tokens      authn.Tokens
+	Audiences   []string
+	Rules       access.Rules
 
 	// Subresources answers streams and proxies by the subresource's name.
 	Subresources map[string]SubresourceHandler

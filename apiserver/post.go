@@ -124,80 +124,21 @@ func setCondition(pod *corev1.Pod, c corev1.PodCondition) {
 // token issues a service account token (core/serviceaccount/storage, TokenREST).
 func (s *Server) token(ctx context.Context, r *objects.Request, req *authenticationv1.TokenRequest, o *metav1.CreateOptions) (runtime.Object, error) {
 	if s.opt.TokenIssuer == nil {
-		return nil, apierrors.NewNotFound(r.Kind.GroupResource(), r.Name)
-	}
-	e, err := s.engine.Get(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	sa, ok := e.Object.(*corev1.ServiceAccount)
-	if !ok {
 		return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 	}
-	if req.Name != "" && req.Name != r.Name {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("metadata.name: %q does not match the request name %q", req.Name, r.Name))
-	}
-	if req.Namespace != "" && req.Namespace != r.Namespace {
-		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-	}
-	req.Name, req.Namespace = r.Name, r.Namespace
-	if req.CreationTimestamp.IsZero() {
-		req.CreationTimestamp = metav1.NewTime(s.opt.Now()).Rfc3339Copy()
-	}
-	if req.Spec.ExpirationSeconds == nil {
-		hour := int64(3600)
-		req.Spec.ExpirationSeconds = &hour
-	}
-	if errs := checkTokenRequest(req); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: "authentication.k8s.io", Kind: "TokenRequest"}, "", errs)
-	}
-	if err := s.engine.Connect(ctx, r, req, o); err != nil {
+	if err := s.cache.Fresh(ctx); err != nil {
 		return nil, err
 	}
-	bound, err := s.boundObject(ctx, r, req.Spec.BoundObjectRef)
+	out, warnings, err := s.opt.TokenIssuer.Request(r.Namespace, r.Name, req, func(req *authenticationv1.TokenRequest) error {
+		return s.engine.Connect(ctx, r, req, o)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return s.opt.TokenIssuer.IssueToken(ctx, sa, bound, req)
-}
-
-func checkTokenRequest(req *authenticationv1.TokenRequest) field.ErrorList {
-	var errs field.ErrorList
-	path := field.NewPath("spec", "expirationSeconds")
-	switch sec := *req.Spec.ExpirationSeconds; {
-	case sec < 600:
-		errs = append(errs, field.Invalid(path, sec, "may not specify a duration less than 10 minutes"))
-	case sec > 1<<32:
-		errs = append(errs, field.Invalid(path, sec, "may not specify a duration larger than 2^32 seconds"))
+	for _, w := range warnings {
+		if r.Warn != nil {
+			r.Warn(w)
+		}
 	}
-	return errs
-}
-
-// boundObject finds the object that a token is to be bound to.
-func (s *Server) boundObject(ctx context.Context, r *objects.Request, ref *authenticationv1.BoundObjectReference) (kinds.Object, error) {
-	if ref == nil {
-		return nil, nil
-	}
-	gv, err := schema.ParseGroupVersion(ref.APIVersion)
-	if err != nil || ref.APIVersion == "" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount to group/version/kind %s", ref.APIVersion+", Kind="+ref.Kind))
-	}
-	gvk := gv.WithKind(ref.Kind)
-	k, ok := s.table.ByGVK(gvk)
-	if !ok || gv.Group != "" || (ref.Kind != "Pod" && ref.Kind != "Secret" && ref.Kind != "Node") {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk))
-	}
-	ns := r.Namespace
-	if !k.Namespaced {
-		ns = ""
-	}
-	e, err := s.engine.Get(ctx, &objects.Request{Kind: k, Namespace: ns, Name: ref.Name, User: r.User})
-	if err != nil {
-		return nil, err
-	}
-	if ref.UID != "" && ref.UID != e.Object.GetUID() {
-		return nil, apierrors.NewConflict(schema.GroupResource{Group: gv.Group, Resource: k.Resource}, ref.Name,
-			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
-	}
-	return e.Object, nil
+	return out, nil
 }

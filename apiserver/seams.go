@@ -9,10 +9,7 @@ import (
 	"net/http"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
 )
 
@@ -24,25 +21,11 @@ type Nodes interface {
 	Handler(ctx context.Context, node string) (http.Handler, error)
 }
 
-// TokenIssuer signs service account tokens.
+// TokenIssuer answers TokenRequests; auth/token's Service does.
 type TokenIssuer interface {
-	// IssueToken returns req with its status filled in: a token for sa, bound to the
-	// object that req.Spec.BoundObjectRef names (bound is that object, already
-	// found; nil if none is asked for).
-	IssueToken(ctx context.Context, sa *corev1.ServiceAccount, bound kinds.Object, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
-}
-
-// TokenReviewer tells who a token is.
-type TokenReviewer interface {
-	// ReviewToken answers a TokenReview. audiences are those the caller accepts;
-	// the ones that the token has in common with them are returned. An error means
-	// that the token is invalid; ok is false if it is unknown.
-	ReviewToken(ctx context.Context, token string, audiences []string) (u *auth.User, found []string, ok bool, err error)
-}
-
-// RuleLister tells what a user may do in a namespace, for SelfSubjectRulesReview.
-type RuleLister interface {
-	RulesFor(ctx context.Context, u *auth.User, namespace string) (resources []authorizationv1.ResourceRule, paths []authorizationv1.NonResourceRule, incomplete bool, err error)
+	// Request answers in for a service account, with a token in the status of a
+	// copy. validate judges the request with its defaults. Errors are StatusErrors.
+	Request(namespace, name string, in *authenticationv1.TokenRequest, validate func(*authenticationv1.TokenRequest) error) (out *authenticationv1.TokenRequest, warnings []string, err error)
 }
 
 // SubresourceHandler answers a subresource that is a stream or a proxy: log,

@@ -10,6 +10,7 @@ import (
 	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/ownership"
+	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
@@ -23,8 +24,11 @@ type Server struct {
 	cache  *cache.Cache
 	engine *objects.Engine
 
-	stop context.CancelFunc
-	done chan struct{}
+	accepted request.Accepted
+
+	stop    context.CancelFunc
+	closing chan struct{}
+	done    chan struct{}
 }
 
 // New loads the store into the cache and makes what every cluster has: its first
@@ -35,7 +39,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, done: make(chan struct{})}
+	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
 	c, err := cache.New(ctx, o.Store, o.Table.All(), s.tel)
 	if err != nil {
 		return nil, err
@@ -66,6 +70,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 // open.
 func (s *Server) Close() {
 	s.stop()
+	close(s.closing)
 	<-s.done
 	s.cache.Close()
 }

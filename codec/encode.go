@@ -116,6 +116,16 @@ func AppendTyped(dst []byte, gvk schema.GroupVersionKind, body []byte) []byte {
 // AppendEnvelope appends Kubernetes' protobuf form: a prefix and a
 // runtime.Unknown with the type and the object's bytes.
 func AppendEnvelope(dst []byte, gvk schema.GroupVersionKind, body []byte) []byte {
+	dst = AppendEnvelopeHead(dst, gvk, len(body))
+	dst = append(dst, body...)
+	return AppendEnvelopeTail(dst)
+}
+
+// EnvelopeTail is the length of what AppendEnvelopeTail appends.
+const EnvelopeTail = 4
+
+// AppendEnvelopeHead appends what comes before a body of size bytes.
+func AppendEnvelopeHead(dst []byte, gvk schema.GroupVersionKind, size int) []byte {
 	apiVersion, kind := gvk.ToAPIVersionAndKind()
 	meta := protowire.SizeTag(1) + protowire.SizeBytes(len(apiVersion)) + protowire.SizeTag(2) + protowire.SizeBytes(len(kind))
 	dst = append(dst, protoPrefix...)
@@ -126,10 +136,12 @@ func AppendEnvelope(dst []byte, gvk schema.GroupVersionKind, body []byte) []byte
 	dst = protowire.AppendTag(dst, 2, protowire.BytesType)
 	dst = protowire.AppendString(dst, kind)
 	dst = protowire.AppendTag(dst, 2, protowire.BytesType)
-	dst = protowire.AppendBytes(dst, body)
-	// contentEncoding and contentType, empty, as Kubernetes writes them.
-	return append(dst, 0x1a, 0, 0x22, 0)
+	return protowire.AppendVarint(dst, uint64(size))
 }
+
+// AppendEnvelopeTail appends what comes behind the body: contentEncoding and
+// contentType, empty, as Kubernetes writes them.
+func AppendEnvelopeTail(dst []byte) []byte { return append(dst, 0x1a, 0, 0x22, 0) }
 
 // Object encodes obj, whose kind and apiVersion fields are empty, whole.
 func Object(m Media, gvk schema.GroupVersionKind, obj runtime.Object) ([]byte, error) {
@@ -149,16 +161,14 @@ func EncodeStored(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
 	}
 	body := p.Size()
 	gvk := k.GVK()
-	head := AppendEnvelope(make([]byte, 0, body+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+32), gvk, nil)
-	// The empty envelope ends in the empty body's length and the two empty strings.
-	head = head[:len(head)-5]
-	head = protowire.AppendVarint(head, uint64(body))
+	head := make([]byte, 0, body+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+32)
+	head = AppendEnvelopeHead(head, gvk, body)
 	at := len(head)
-	head = append(head, make([]byte, body)...)
+	head = head[:at+body]
 	if _, err := p.MarshalToSizedBuffer(head[at:]); err != nil {
 		return nil, fmt.Errorf("codec: encode %s: %w", k.Kind, err)
 	}
-	return append(head, 0x1a, 0, 0x22, 0), nil
+	return AppendEnvelopeTail(head), nil
 }
 
 // DecodeStored reads back what EncodeStored wrote.

@@ -2,7 +2,10 @@ package cache
 
 import (
 	"sort"
+	"strconv"
 	"time"
+
+	"skiff.dev/skiff/codec"
 )
 
 // Sizes of a ring, as Kubernetes' watch cache grows its own: small while little
@@ -18,6 +21,14 @@ const (
 type Event struct {
 	Old, New, Gone *Entry
 	Revision       int64
+}
+
+// Left is the old object with the event's revision: what a watcher is told whose
+// selection the object has left.
+func (ev *Event) Left() *Entry {
+	obj := codec.Shallow(ev.Old.Object)
+	obj.SetResourceVersion(strconv.FormatInt(ev.Revision, 10))
+	return &Entry{Object: obj, Key: ev.Old.Key, Revision: ev.Revision}
 }
 
 // ring keeps the newest events of a kind. Positions count from the first event

@@ -24,7 +24,8 @@ type Status struct {
 	Runtime   string      `json:"runtime"`
 	Pods      int         `json:"pods"`
 	Running   int         `json:"runningContainers"`
-	RSS       int64       `json:"rssBytes"` // skiff and its monitor
+	RSS       int64       `json:"rssBytes"` // of PIDs
+	PIDs      []int       `json:"pids"`     // skiff and its monitor
 	Steps     []Step      `json:"steps"`
 	Parts     []Component `json:"components"`
 }

@@ -3,10 +3,7 @@ package autoscaling
 import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"skiff.dev/skiff/kinds"
 )
-
-func oldVersions() []kinds.Version { return nil }
 
 func validateHPA(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList            { return nil }
 func validateHPAUpdate(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList { return nil }

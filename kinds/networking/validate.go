@@ -4,13 +4,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
-
-func oldIngress() []kinds.Version       { return nil }
-func oldIngressClass() []kinds.Version  { return nil }
-func oldNetworkPolicy() []kinds.Version { return nil }
 
 func canonicalIP(name string, prefix bool) []string { return rules.DNSSubdomain(name, prefix) }
 
