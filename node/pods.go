@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -83,7 +84,11 @@ func (n *Node) podChanged(obj any) {
 		w.adopt(a)
 	} else if terminal {
 		w.obs.TornDown = true
-		w.admitted = true
+	} else {
+		// Here, so that pods are admitted in the order in which they come.
+		w.mu.Lock()
+		w.admit(time.Now())
+		w.mu.Unlock()
 	}
 	w.kick()
 }
