@@ -25,6 +25,8 @@ type worker struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	volMu sync.Mutex // volumes are refreshed, or taken away; taken before mu
+
 	mu      sync.Mutex
 	pod     *v1.Pod // newest known; shared, immutable
 	obs     lifecycle.Observed
@@ -33,7 +35,6 @@ type worker struct {
 	closed  bool
 	timer   *time.Timer
 
-	admitted bool
 	firstAt  time.Time
 	sandbox  string // id, "" for none
 	attempt  int    // of the sandbox
@@ -89,10 +90,6 @@ func (w *worker) loop() {
 // go during the write.
 func (w *worker) step() {
 	now := time.Now()
-	if !w.admitted && !w.admit(now) {
-		w.report(now)
-		return
-	}
 	if (w.pod.DeletionTimestamp != nil || w.obs.Gone || w.obs.Failure != nil) && w.obs.Ending == nil {
 		w.obs.Ending = &lifecycle.Ending{Since: now}
 	}

@@ -17,10 +17,7 @@ import (
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
-	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kinds"
-	"skiff.dev/skiff/network"
-	"skiff.dev/skiff/node"
 	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/telemetry"
 )
@@ -44,9 +41,6 @@ type process struct {
 	scheme       *runtime.Scheme
 	api          *apiserver.Server
 	client       *client.InProcess
-	engine       *local.Engine
-	network      *network.Network
-	node         *node.Node
 
 	ready    atomic.Bool
 	steps    []localapi.Step
@@ -77,11 +71,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"make certificates", p.makeCertificates},
 		{"open the store", p.openStore},
 		{"start the API server", p.startAPI},
-		{"open the container engine", p.openEngine},
-		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
-		{"start the node", p.startNode},
-		{"wait until the node is ready", p.waitReady},
 	} {
 		if err := s.run(ctx, step.name, step.do); err != nil {
 			return err

@@ -3,11 +3,8 @@ package platform
 import (
 	"context"
 	"crypto/x509"
-	"net/http"
 	"sync/atomic"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -112,36 +109,4 @@ func (id *identity) Secret(ns, name string) (*corev1.Secret, bool) {
 
 func (id *identity) Node(name string) (*corev1.Node, bool) {
 	return object[*corev1.Node](id, "", "nodes", "", name)
-}
-
-// IssueToken is how the API server answers a TokenRequest.
-func (id *identity) IssueToken(_ context.Context, sa *corev1.ServiceAccount, _ kinds.Object, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	out, _, err := id.tokens.Request(sa.Namespace, sa.Name, req, nil)
-	return out, err
-}
-
-// ReviewToken is how it answers a TokenReview.
-func (id *identity) ReviewToken(_ context.Context, text string, audiences []string) (*auth.User, []string, bool, error) {
-	return id.known.AuthenticateToken(text, audiences)
-}
-
-// RulesFor is how it answers a SelfSubjectRulesReview.
-func (id *identity) RulesFor(_ context.Context, u *auth.User, namespace string) ([]authorizationv1.ResourceRule, []authorizationv1.NonResourceRule, bool, error) {
-	var resources []authorizationv1.ResourceRule
-	var paths []authorizationv1.NonResourceRule
-	rules, err := id.rbac.RulesFor(u, namespace)
-	for _, r := range rules {
-		if len(r.NonResourceURLs) > 0 {
-			paths = append(paths, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.NonResourceURLs})
-		}
-		if len(r.Resources) > 0 {
-			resources = append(resources, authorizationv1.ResourceRule{Verbs: r.Verbs, APIGroups: r.APIGroups, Resources: r.Resources, ResourceNames: r.ResourceNames})
-		}
-	}
-	return resources, paths, err != nil, nil
-}
-
-// impersonate is auth's answer to impersonation headers.
-func (id *identity) impersonate(r *http.Request, u *auth.User) (*auth.User, error) {
-	return authn.Impersonate(r, u, id.may)
 }

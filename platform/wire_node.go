@@ -5,19 +5,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 
-	"skiff.dev/skiff/auth"
-	"skiff.dev/skiff/cli/localapi"
+	"skiff.dev/skiff/apiserver/admission"
 )
 
-func engineRoot(c *Config) string { return filepath.Join(c.Data, "engine") }
-
-// Handler is how the API server reaches a node's own API: this process's node is
-// called directly.
 func (p *process) Handler(_ context.Context, name string) (http.Handler, error) {
-	if name != p.cfg.NodeName || p.node == nil {
-		return nil, fmt.Errorf("node %s is not part of this process", name)
-	}
-	return p.node.Handler(), nil
+	return nil, fmt.Errorf("no node")
 }
+func (p *process) chooseRanges() error {
+	if err := claimRanges(p.cfg, nil); err != nil {
+		return err
+	}
+	p.pods = netip.MustParsePrefix(p.cfg.PodCIDR)
+	p.services = netip.MustParsePrefix(p.cfg.ServiceCIDR)
+	return nil
+}
+func (p *process) admission() admission.Chain { return nil }
