@@ -2,7 +2,9 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,6 +70,9 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	if generated {
 		obj.SetName(generateName(obj.GetGenerateName()))
+		if r.Kind.Default != nil {
+			r.Kind.Default(obj) // what follows from the name
+		}
 	}
 	done := func(bool) {}
 	if h := e.Hooks[r.Kind.GroupResource()]; h != nil {
@@ -87,6 +92,10 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, admissionError(r, err)
 	}
 	e.flushWarnings(r, a)
+	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" {
+		// storage/etcd3 refuses this, after everything else, with a plain error.
+		return nil, errors.New("resourceVersion should not be set on objects to be created")
+	}
 
 	if there := kc.Get(r.Namespace, obj.GetName()); there != nil && (dry || e.current(there)) {
 		return nil, alreadyExists(r, obj, there, generated)
@@ -130,6 +139,7 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 		k.PrepareCreate(obj)
 	}
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
+	errs = append(errs, finalizerNames(obj)...)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
@@ -142,6 +152,22 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 		}
 	}
 	return nil
+}
+
+// finalizerNames judges finalizers without a domain (apis/core/validation,
+// validateKubeFinalizerName).
+func finalizerNames(obj kinds.Object) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range obj.GetFinalizers() {
+		switch f {
+		case "kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
+			continue
+		}
+		if !strings.Contains(f, "/") {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 func nameRule(k *kinds.Kind) validation.ValidateNameFunc {

@@ -65,9 +65,7 @@ func (e *Engine) Update(ctx context.Context, r *Request, obj kinds.Object, o *me
 // checkName).
 func checkName(r *Request, obj kinds.Object) error {
 	if obj.GetName() == "" {
-		if obj.GetNamespace() == "" || obj.GetNamespace() == r.Namespace {
-			obj.SetName(r.Name)
-		}
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", r.Name))
 	}
 	if obj.GetName() != r.Name {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.Name))
@@ -265,7 +263,11 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	obj.SetSelfLink("")
 	meta := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, path.ValidatePathSegmentName, meta)
-	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)...)
+	// Kubernetes judges the change of metadata twice, here and in each kind's own
+	// validation, and tells both.
+	update := validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
+	errs = append(append(errs, update...), update...)
+	errs = append(errs, finalizerNames(obj)...)
 	if validate != nil {
 		errs = append(errs, validate(obj, old)...)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/rbac"
@@ -56,9 +58,15 @@ func (admin) Authenticate(*http.Request) (*auth.User, bool, error) {
 func newServer(t testing.TB) *httptest.Server {
 	t.Helper()
 	s := mem.New()
+	index := rbac.New()
+	var rbacKinds []schema.GroupResource
+	for _, r := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
+		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
+	}
 	srv, err := apiserver.New(context.Background(), apiserver.Options{
 		Store: s, Table: all.Table(), Scheme: scheme.New(),
-		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, rbac.New()},
+		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, index}, Rules: index,
+		Feeds:       []apiserver.Feed{{Resources: rbacKinds, Apply: index.Apply}},
 		OldVersions: true,
 	})
 	if err != nil {
