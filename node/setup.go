@@ -56,7 +56,7 @@ func (w *worker) setup() {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.obs.Busy = false
+	w.idle()
 	w.sandbox = sandbox
 	if sandbox != "" {
 		w.obs.HadSandbox = true

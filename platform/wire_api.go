@@ -107,8 +107,11 @@ func (p *process) openStore(context.Context) (func(), error) {
 	return func() { s.Close() }, nil
 }
 
-func (p *process) apiPort() int {
-	_, port, _ := net.SplitHostPort(p.cfg.Listen)
+func (p *process) apiPort() int { return portOf(p.cfg.Listen) }
+
+// portOf is the port of an address that has been listened on.
+func portOf(address string) int {
+	_, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 	return n
 }
@@ -146,6 +149,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	p.identity = id
 	p.table, p.scheme = all.Table(), scheme.New()
 	ports, err := portRange(p.cfg.NodePorts)
 	if err != nil {

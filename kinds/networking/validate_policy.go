@@ -1,9 +1,6 @@
 package networking
 
 import (
-	"fmt"
-	"net/netip"
-
 	networkingv1 "k8s.io/api/networking/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -11,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
+	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
 
@@ -148,11 +146,8 @@ func validateBlock(b *networkingv1.IPBlock, before []string, path *field.Path) f
 // canonicalIP is the name rule of IPAddress: its name is the address.
 func canonicalIP(name string, _ bool) []string {
 	var out []string
-	ip, err := netip.ParseAddr(name)
-	if err != nil {
-		out = append(out, err.Error())
-	} else if ip.String() != name {
-		out = append(out, "must be a canonical format IP address")
+	for _, e := range utilvalidation.IsValidIP(&field.Path{}, name) {
+		out = append(out, e.Detail)
 	}
 	return out
 }
@@ -171,19 +166,9 @@ func validateIPAddress(a *networkingv1.IPAddress) field.ErrorList {
 	segment(&l, path.Child("resource"), p.Resource)
 	segment(&l, path.Child("name"), p.Name)
 	if p.Namespace != "" {
-		l.Messages(path.Child("namespace"), p.Namespace, pathMessages(p.Namespace))
+		l.Messages(path.Child("namespace"), p.Namespace, row.PathSegment(p.Namespace, false))
 	}
 	return l.Errors()
-}
-
-func pathMessages(name string) []string {
-	var l rules.List
-	segment(&l, nil, name)
-	var out []string
-	for _, e := range l.Errors() {
-		out = append(out, e.Detail)
-	}
-	return out
 }
 
 func validateIPAddressUpdate(a, old *networkingv1.IPAddress) field.ErrorList {
@@ -192,39 +177,45 @@ func validateIPAddressUpdate(a, old *networkingv1.IPAddress) field.ErrorList {
 
 func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {
 	var l rules.List
-	path := field.NewPath("spec", "cidrs")
-	cidrs := c.Spec.CIDRs
+	path, cidrs := field.NewPath("spec", "cidrs"), c.Spec.CIDRs
 	if len(cidrs) == 0 {
 		l.Required(path, "at least one CIDR required")
 		return l.Errors()
 	}
 	if len(cidrs) > 2 {
-		l.Invalid(path, cidrs, "must only hold up to 2 values")
-	}
-	if len(cidrs) > 1 {
-		switch dual, err := netutils.IsDualStackCIDRStrings(cidrs); {
-		case err != nil:
-			l.Invalid(path, cidrs, fmt.Sprintf("invalid dual-stack cidrs: %v", err))
-		case !dual:
-			l.Invalid(path, cidrs, "may specify no more than one IP for each IP family")
-		}
+		l.Invalid(path, row.Untagged(c.Spec), "may only hold up to 2 values")
+		return l.Errors()
 	}
 	for i, cidr := range cidrs {
 		l.Add(utilvalidation.IsValidCIDR(path.Index(i), cidr)...)
+	}
+	if len(cidrs) == 2 {
+		if f := netutils.IPFamilyOfCIDRString(cidrs[0]); f != netutils.IPFamilyUnknown && f == netutils.IPFamilyOfCIDRString(cidrs[1]) {
+			l.Invalid(path, cidrs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64")
+		}
 	}
 	return l.Errors()
 }
 
 // validateServiceCIDRUpdate lets a second family be added, nothing else.
 func validateServiceCIDRUpdate(c, old *networkingv1.ServiceCIDR) field.ErrorList {
-	path := field.NewPath("spec", "cidrs")
-	if len(old.Spec.CIDRs) == 1 && len(c.Spec.CIDRs) == 2 {
-		var l rules.List
-		if c.Spec.CIDRs[0] != old.Spec.CIDRs[0] {
-			l.Invalid(path.Index(0), c.Spec.CIDRs[0], "value is immutable")
+	const immutable = "field is immutable"
+	var l rules.List
+	path, is, was := field.NewPath("spec", "cidrs"), c.Spec.CIDRs, old.Spec.CIDRs
+	switch {
+	case len(was) == len(is):
+		for i := range was {
+			if was[i] != is[i] {
+				l.Invalid(path.Index(i), is[i], immutable)
+			}
+		}
+	case len(was) == 1 && len(is) == 2:
+		if is[0] != was[0] {
+			l.Invalid(path.Index(0), is[0], immutable)
 		}
 		l.Add(validateServiceCIDR(c)...)
-		return l.Errors()
+	default:
+		l.Invalid(path, is, immutable)
 	}
-	return rules.Immutable(c.Spec.CIDRs, old.Spec.CIDRs, path)
+	return l.Errors()
 }
