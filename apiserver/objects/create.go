@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,6 +60,11 @@ func (e *Engine) Create(ctx context.Context, r *Request, obj kinds.Object, o *me
 			return entry, err
 		}
 	}
+}
+
+// Own notes the fields of an object that is answered, not stored.
+func (e *Engine) Own(r *Request, obj kinds.Object, manager string) kinds.Object {
+	return e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(manager, r.Agent))
 }
 
 // createOnce gives the object its identity and stores it.
@@ -139,7 +143,6 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 		k.PrepareCreate(obj)
 	}
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
-	errs = append(errs, finalizerNames(obj)...)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
@@ -152,22 +155,6 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 		}
 	}
 	return nil
-}
-
-// finalizerNames judges finalizers without a domain (apis/core/validation,
-// validateKubeFinalizerName).
-func finalizerNames(obj kinds.Object) field.ErrorList {
-	var errs field.ErrorList
-	for i, f := range obj.GetFinalizers() {
-		switch f {
-		case "kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
-			continue
-		}
-		if !strings.Contains(f, "/") {
-			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
-		}
-	}
-	return errs
 }
 
 func nameRule(k *kinds.Kind) validation.ValidateNameFunc {

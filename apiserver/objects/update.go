@@ -263,11 +263,7 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	obj.SetSelfLink("")
 	meta := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, path.ValidatePathSegmentName, meta)
-	// Kubernetes judges the change of metadata twice, here and in each kind's own
-	// validation, and tells both.
-	update := validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)
-	errs = append(append(errs, update...), update...)
-	errs = append(errs, finalizerNames(obj)...)
+	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)...)
 	if validate != nil {
 		errs = append(errs, validate(obj, old)...)
 	}

@@ -83,6 +83,9 @@ func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
+// load parses the schemas of all built-in types.
+func (m *Manager) load() { m.types = applyconfigurations.NewTypeConverter(m.scheme) }
+
 func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*managedfields.FieldManager, error) {
 	if codec.IsHub(v) {
 		v = nil
@@ -94,7 +97,7 @@ func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*ma
 	if fm != nil {
 		return fm, nil
 	}
-	m.once.Do(func() { m.types = applyconfigurations.NewTypeConverter(m.scheme) })
+	m.once.Do(m.load)
 	c := converter{m: m, kind: k}
 	hub := schema.GroupVersion{Group: k.Group, Version: k.Version}
 	fm, err := managedfields.NewDefaultFieldManager(m.types, c, c, c, codec.GVK(k, v), hub, sub, resets(k, sub))

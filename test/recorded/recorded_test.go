@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/kinds/all"
@@ -63,11 +65,18 @@ func newServer(t testing.TB) *httptest.Server {
 	for _, r := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
 		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
 	}
+	table := all.Table()
+	docs := discovery.New(discovery.Options{Table: table, ServerAddress: "127.0.0.1:6443"})
+	apis := openapi.New(openapi.Options{Table: table, Version: "v1.36.3"})
 	srv, err := apiserver.New(context.Background(), apiserver.Options{
-		Store: s, Table: all.Table(), Scheme: scheme.New(),
+		Store: s, Table: table, Scheme: scheme.New(),
 		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, index}, Rules: index,
 		Feeds:       []apiserver.Feed{{Resources: rbacKinds, Apply: index.Apply}},
 		OldVersions: true,
+		Paths: []apiserver.PathHandler{
+			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
+			{Path: "/openapi/", Handler: apis},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
