@@ -22,9 +22,8 @@ type resourceView struct {
 }
 
 // admit decides once whether this node runs the pod at all, as the kubelet's
-// predicate admission does. w.mu is held; it reports whether the pod may go on.
-func (w *worker) admit(now time.Time) bool {
-	w.admitted = true
+// predicate admission does. w.mu is held.
+func (w *worker) admit(now time.Time) {
 	if w.obs.StartTime.IsZero() {
 		w.obs.StartTime = now.Truncate(time.Second)
 		if t := w.pod.Status.StartTime; t != nil {
@@ -33,16 +32,15 @@ func (w *worker) admit(now time.Time) bool {
 	}
 	if w.pod.DeletionTimestamp != nil || w.obs.Gone {
 		w.obs.TornDown = true
-		return true
+		return
 	}
 	reason, message := w.n.claim(w.pod)
 	if reason == "" {
-		return true
+		return
 	}
 	w.obs.Failure = &lifecycle.Failure{Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 	w.obs.TornDown = true
 	w.n.event(w.pod, v1.EventTypeWarning, reason, "%s", message)
-	return true
 }
 
 // claim admits the pod beside those that are active and counts it among them, or

@@ -21,7 +21,6 @@ import (
 func (w *worker) adopt(a *adoption) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.admitted = true
 	slices.SortFunc(a.sandboxes, func(x, y *engine.Sandbox) int { return x.CreatedAt.Compare(y.CreatedAt) })
 	slices.SortFunc(a.containers, func(x, y *engine.Container) int {
 		return cmp.Or(cmp.Compare(attemptOf(x), attemptOf(y)), x.CreatedAt.Compare(y.CreatedAt))

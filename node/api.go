@@ -2,9 +2,7 @@ package node
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -16,6 +14,15 @@ func (n *Node) newHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /pods", n.servePods)
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", n.serveLogs)
+	// POST is what the API server sends; GET is how WebSockets begin.
+	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", n.serveExec)
+	mux.HandleFunc("/exec/{namespace}/{pod}/{uid}/{container}", n.serveExec)
+	mux.HandleFunc("/attach/{namespace}/{pod}/{container}", n.serveAttach)
+	mux.HandleFunc("/attach/{namespace}/{pod}/{uid}/{container}", n.serveAttach)
+	mux.HandleFunc("/portForward/{namespace}/{pod}", n.servePortForward)
+	mux.HandleFunc("/portForward/{namespace}/{pod}/{uid}", n.servePortForward)
+	mux.HandleFunc("GET /stats/summary", n.serveSummary)
+	mux.HandleFunc("GET /metrics/resource", n.serveResourceMetrics)
 	return mux
 }
 
@@ -31,12 +38,9 @@ func (n *Node) servePods(w http.ResponseWriter, _ *http.Request) {
 
 // find returns the worker of a pod by name, the newest if there are two.
 func (n *Node) find(namespace, name string) *worker {
-	n.mu.Lock()
-	all := slices.Collect(maps.Values(n.workers))
-	n.mu.Unlock()
 	var best *worker
 	var newest time.Time
-	for _, w := range all {
+	for _, w := range n.allWorkers() {
 		w.mu.Lock()
 		same, at := w.pod.Namespace == namespace && w.pod.Name == name, w.firstAt
 		w.mu.Unlock()

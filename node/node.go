@@ -14,8 +14,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/record"
 
+	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/engine"
 )
 
@@ -25,8 +25,7 @@ import (
 type Node struct {
 	o        Options
 	log      *slog.Logger
-	events   record.EventRecorder
-	stopRec  func()
+	events   *client.Recorder
 	machine  machine
 	handler  http.Handler
 	started  chan struct{} // closed when pods are being watched
@@ -65,6 +64,7 @@ func New(o Options) (*Node, error) {
 		workers:  map[types.UID]*worker{}, adoptable: map[types.UID]*adoption{},
 		active: map[types.UID]*v1.Pod{},
 	}
+	n.events = client.NewRecorder(o.Client, "kubelet", o.Name, t.Log)
 	n.handler = n.newHandler()
 	return n, nil
 }
@@ -82,8 +82,6 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.ctx = ctx
-	n.events, n.stopRec = newRecorder(ctx, n.o.Client, n.o.Name)
-	defer n.stopRec()
 	defer n.work.Wait()
 	defer n.stopWorkers()
 
@@ -150,9 +148,7 @@ func (n *Node) relist() {
 
 // Pods returns the pods that this node runs or has run and not yet removed.
 func (n *Node) Pods() []*v1.Pod {
-	n.mu.Lock()
-	workers := slices.Collect(maps.Values(n.workers))
-	n.mu.Unlock()
+	workers := n.allWorkers()
 	out := make([]*v1.Pod, 0, len(workers))
 	for _, w := range workers {
 		out = append(out, w.snapshot())
@@ -160,15 +156,18 @@ func (n *Node) Pods() []*v1.Pod {
 	return out
 }
 
+func (n *Node) allWorkers() []*worker {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.workers))
+}
+
 // stopWorkers ends all that goes on in this process; containers go on.
 func (n *Node) stopWorkers() {
 	n.spawnMu.Lock()
 	n.closing = true
 	n.spawnMu.Unlock()
-	n.mu.Lock()
-	all := slices.Collect(maps.Values(n.workers))
-	n.mu.Unlock()
-	for _, w := range all {
+	for _, w := range n.allWorkers() {
 		w.stop()
 	}
 }

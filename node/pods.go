@@ -2,8 +2,7 @@ package node
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -85,7 +84,11 @@ func (n *Node) podChanged(obj any) {
 		w.adopt(a)
 	} else if terminal {
 		w.obs.TornDown = true
-		w.admitted = true
+	} else {
+		// Here, so that pods are admitted in the order in which they come.
+		w.mu.Lock()
+		w.admit(time.Now())
+		w.mu.Unlock()
 	}
 	w.kick()
 }
@@ -135,10 +138,7 @@ func (n *Node) configChanged(obj any) {
 		return
 	}
 	_, secret := obj.(*v1.Secret)
-	n.mu.Lock()
-	all := slices.Collect(maps.Values(n.workers))
-	n.mu.Unlock()
-	for _, w := range all {
+	for _, w := range n.allWorkers() {
 		w.configChanged(o.GetNamespace(), o.GetName(), secret)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"skiff.dev/skiff/node/lifecycle"
 )
 
-// quickStart is how long the first status of a pod, which says no more than that
-// it is being created, may wait for the second.
+// quickStart is how long what a set-up or a start passes through stays unwritten:
+// most end sooner, and one write then says it all.
 const quickStart = 150 * time.Millisecond
 
 // report writes the pod's status where it differs from what the API has. w.mu is
@@ -34,7 +34,7 @@ func (w *worker) report(now time.Time) {
 		w.written = &status
 		return
 	}
-	if w.soon(&status, base, now) {
+	if w.soon(now) {
 		return
 	}
 	pod := w.pod
@@ -54,13 +54,13 @@ func (w *worker) report(now time.Time) {
 	}
 }
 
-// soon tells that a first, uninteresting status is better left until the pod's
-// containers have started, and sees to it that it does not wait long.
-func (w *worker) soon(s, base *v1.PodStatus, now time.Time) bool {
-	if s.Phase != v1.PodPending || base.StartTime != nil || !w.obs.Busy {
+// soon tells that a set-up or a start has begun just now and that its end is worth
+// waiting for; it sees to it that nobody waits long.
+func (w *worker) soon(now time.Time) bool {
+	if !w.obs.Busy {
 		return false
 	}
-	left := quickStart - now.Sub(w.firstAt)
+	left := quickStart - now.Sub(w.busySince)
 	if left <= 0 {
 		return false
 	}
@@ -73,7 +73,7 @@ func (w *worker) soon(s, base *v1.PodStatus, now time.Time) bool {
 // writeStatus patches the status subresource with the difference alone.
 func (n *Node) writeStatus(ctx context.Context, pod *v1.Pod, old, status *v1.PodStatus) error {
 	patch, err := statusPatch(pod, old, status)
-	if err != nil {
+	if err != nil || patch == nil {
 		return err
 	}
 	target := &v1.Pod{}
@@ -82,7 +82,7 @@ func (n *Node) writeStatus(ctx context.Context, pod *v1.Pod, old, status *v1.Pod
 }
 
 // statusPatch is a strategic merge patch that holds only if the pod is still the
-// same one.
+// same one; nil where there is nothing to say.
 func statusPatch(pod *v1.Pod, old, status *v1.PodStatus) ([]byte, error) {
 	before, err := json.Marshal(v1.Pod{Status: *old})
 	if err != nil {
@@ -99,6 +99,9 @@ func statusPatch(pod *v1.Pod, old, status *v1.PodStatus) ([]byte, error) {
 	var m map[string]any
 	if err := json.Unmarshal(diff, &m); err != nil {
 		return nil, err
+	}
+	if len(m) == 0 {
+		return nil, nil
 	}
 	m["metadata"] = map[string]any{"uid": pod.UID}
 	return json.Marshal(m)

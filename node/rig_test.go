@@ -45,6 +45,13 @@ type memAPI struct {
 	handlers      map[string][]toolscache.ResourceEventHandler
 	queue         chan func()
 	patches       []string // of pod status
+	changed       func()
+}
+
+func (a *memAPI) onChange(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.changed = f
 }
 
 func newMemAPI() *memAPI {
@@ -98,6 +105,9 @@ func (a *memAPI) put(obj client.Object) {
 }
 
 func (a *memAPI) announce(kind string, f func(toolscache.ResourceEventHandler)) {
+	if a.changed != nil {
+		a.changed()
+	}
 	for _, h := range a.handlers[kind] {
 		a.queue <- func() { f(h) }
 	}
@@ -284,7 +294,9 @@ type memInformer struct {
 	kind string
 }
 
-type synced struct{ toolscache.ResourceEventHandlerRegistration }
+type synced struct {
+	toolscache.ResourceEventHandlerRegistration
+}
 
 func (synced) HasSynced() bool { return true }
 

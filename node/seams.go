@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"net"
 
 	v1 "k8s.io/api/core/v1"
 
@@ -40,4 +41,11 @@ type Volumes interface {
 // pod's Unmount.
 type SubPaths interface {
 	SubPath(ctx context.Context, pod *v1.Pod, c *v1.Container, mount int, base volume.Mount, sub string) (string, error)
+}
+
+// PodDialer is an optional ability of PodNetwork: it connects to an address as the
+// pod itself would, so that port-forward reaches what listens on the pod's
+// loopback. Without it the pod's address is dialled.
+type PodDialer interface {
+	DialPod(ctx context.Context, podUID, netns, network, address string) (net.Conn, error)
 }

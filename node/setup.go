@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/network"
@@ -55,7 +56,7 @@ func (w *worker) setup() {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.obs.Busy = false
+	w.idle()
 	w.sandbox = sandbox
 	if sandbox != "" {
 		w.obs.HadSandbox = true
@@ -243,6 +244,8 @@ func (n *Node) writeFiles(pod *v1.Pod, ips []string) error {
 
 // refreshVolumes brings changed sources into mounted volumes.
 func (w *worker) refreshVolumes() {
+	w.volMu.Lock()
+	defer w.volMu.Unlock()
 	w.mu.Lock()
 	pod, ready := w.pod, w.obs.SandboxReady && !w.obs.TornDown && !w.tearing
 	w.mu.Unlock()
@@ -254,12 +257,24 @@ func (w *worker) refreshVolumes() {
 	}
 }
 
+// RefreshVolumes mounts the pod's volumes again, for contents that have become old.
+func (n *Node) RefreshVolumes(uid types.UID) {
+	n.mu.Lock()
+	w := n.workers[uid]
+	n.mu.Unlock()
+	if w != nil {
+		w.effect(w.refreshVolumes)
+	}
+}
+
 // teardown takes network and volumes away when nothing of the pod runs.
 func (w *worker) teardown() {
 	w.mu.Lock()
 	pod := w.pod
 	w.mu.Unlock()
 	uid := string(pod.UID)
+	w.volMu.Lock()
+	defer w.volMu.Unlock()
 	err := w.n.o.Network.Remove(w.ctx, uid)
 	if err == nil {
 		err = w.n.o.Volumes.Unmount(w.ctx, uid)

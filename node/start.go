@@ -220,7 +220,7 @@ func (n *Node) sources(ctx context.Context, pod *v1.Pod, ips []string) (*podspec
 func (w *worker) startFailed(name string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.obs.Busy = false
+	w.idle()
 	c := w.container(name)
 	c.Starting = false
 	var se *startError
@@ -247,7 +247,7 @@ func (w *worker) startFailed(name string, err error) {
 func (w *worker) startEnded(name string, hookErr error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.obs.Busy = false
+	w.idle()
 	c := w.container(name)
 	c.Starting = false
 	c.Waiting, c.NotBefore, c.SettleAt = nil, time.Time{}, time.Time{}

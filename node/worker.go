@@ -25,6 +25,8 @@ type worker struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	volMu sync.Mutex // volumes are refreshed, or taken away; taken before mu
+
 	mu      sync.Mutex
 	pod     *v1.Pod // newest known; shared, immutable
 	obs     lifecycle.Observed
@@ -33,20 +35,20 @@ type worker struct {
 	closed  bool
 	timer   *time.Timer
 
-	admitted bool
-	firstAt  time.Time
-	sandbox  string // id, "" for none
-	attempt  int    // of the sandbox
-	volumes  map[string]volume.Mount
-	mountErr string // last FailedMount message, to tell it once a change
-	retries  lifecycle.Backoff
-	ids      map[string][]string // instances of each container, newest last
-	pulls    map[string]lifecycle.Backoff
-	probes   map[string]*prober         // of running containers
-	exits    map[string][]chan struct{} // closed when that instance ends
-	tearing  bool
-	ending   bool
-	written  *v1.PodStatus // what the API has, as far as we know
+	firstAt            time.Time
+	busySince, busyEnd time.Time
+	sandbox            string // id, "" for none
+	attempt            int    // of the sandbox
+	volumes            map[string]volume.Mount
+	mountErr           string // last FailedMount message, to tell it once a change
+	retries            lifecycle.Backoff
+	ids                map[string][]string // instances of each container, newest last
+	pulls              map[string]lifecycle.Backoff
+	probes             map[string]*prober         // of running containers
+	exits              map[string][]chan struct{} // closed when that instance ends
+	tearing            bool
+	ending             bool
+	written            *v1.PodStatus // what the API has, as far as we know
 }
 
 func (n *Node) newWorker(pod *v1.Pod) *worker {
@@ -89,10 +91,6 @@ func (w *worker) loop() {
 // go during the write.
 func (w *worker) step() {
 	now := time.Now()
-	if !w.admitted && !w.admit(now) {
-		w.report(now)
-		return
-	}
 	if (w.pod.DeletionTimestamp != nil || w.obs.Gone || w.obs.Failure != nil) && w.obs.Ending == nil {
 		w.obs.Ending = &lifecycle.Ending{Since: now}
 	}
@@ -114,10 +112,10 @@ func (w *worker) step() {
 func (w *worker) begin(a lifecycle.Action, now time.Time) {
 	switch a.Verb {
 	case lifecycle.Setup:
-		w.obs.Busy = true
+		w.busy(now)
 		w.effect(w.setup)
 	case lifecycle.Start:
-		w.obs.Busy = true
+		w.busy(now)
 		c := w.container(a.Container)
 		c.Starting = true
 		if c.State == lifecycle.Exited {
@@ -149,6 +147,17 @@ func (w *worker) begin(a lifecycle.Action, now time.Time) {
 		}
 	}
 }
+
+// busy marks a set-up or start under way; the first of a row counts for busySince.
+func (w *worker) busy(now time.Time) {
+	w.obs.Busy = true
+	if now.Sub(w.busyEnd) > time.Millisecond {
+		w.busySince = now
+	}
+}
+
+// idle marks the end of a set-up or start. w.mu is held.
+func (w *worker) idle() { w.obs.Busy, w.busyEnd = false, time.Now() }
 
 // effect runs f beside the worker and looks again when it is done.
 func (w *worker) effect(f func()) {

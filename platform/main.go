@@ -19,6 +19,9 @@ import (
 // Version of this program, as /version and status tell it.
 const Version = "0.1.0"
 
+// kubernetesVersion is whose API this is.
+const kubernetesVersion = "v1.36.3"
+
 // Main runs the command line and returns the exit code.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -59,7 +62,7 @@ func downCommand(c *Config) *cobra.Command {
 		Short: "Stop the cluster with its containers; what it stores stays",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			was, err := down(cmd.Context(), c)
+			was, err := down(cmd.Context(), c, stopGrace)
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,6 @@ import (
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kinds"
-	"skiff.dev/skiff/network"
 	"skiff.dev/skiff/node"
 	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/telemetry"
@@ -34,6 +33,7 @@ type process struct {
 
 	lock         *os.File
 	nodeIP       netip.Addr
+	dns          netip.Addr // of the cluster's DNS service
 	services     netip.Prefix
 	pods         netip.Prefix
 	apiListener  net.Listener
@@ -44,13 +44,14 @@ type process struct {
 	scheme       *runtime.Scheme
 	api          *apiserver.Server
 	client       *client.InProcess
-	engine       *local.Engine
-	network      *network.Network
+	identity     *identity
+	engine       *local.Local
+	network      node.PodNetwork
 	node         *node.Node
 
 	ready    atomic.Bool
 	steps    []localapi.Step
-	stopping chan bool // whether with containers
+	stopping chan localapi.StopRequest
 	failed   chan error
 
 	mu    sync.Mutex

@@ -3,24 +3,27 @@ package platform
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/openapi"
+	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
-	"skiff.dev/skiff/auth/authn"
-	authnode "skiff.dev/skiff/auth/node"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/auth/policy"
-	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/auth/token"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/kinds/all"
@@ -105,8 +108,11 @@ func (p *process) openStore(context.Context) (func(), error) {
 	return func() { s.Close() }, nil
 }
 
-func (p *process) apiPort() int {
-	_, port, _ := net.SplitHostPort(p.cfg.Listen)
+func (p *process) apiPort() int { return portOf(p.cfg.Listen) }
+
+// portOf is the port of an address that has been listened on.
+func portOf(address string) int {
+	_, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 	return n
 }
@@ -144,15 +150,19 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	p.identity = id
 	p.table, p.scheme = all.Table(), scheme.New()
 	ports, err := portRange(p.cfg.NodePorts)
 	if err != nil {
 		return nil, err
 	}
-	discovery, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
+	config, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
 	if err != nil {
 		return nil, err
 	}
+	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
+	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
+	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
@@ -160,13 +170,21 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Authenticator: id.who,
 		Authorizer:    id.may,
 		Admission:     p.admission(),
-		Nodes:         p,
-		TokenIssuer:   id,
-		TokenReviewer: id,
-		RuleLister:    id,
+		TokenIssuer:   id.tokens,
+		Tokens:        id.known,
+		Audiences:     []string{issuer},
+		Rules:         id.rbac,
 		Paths: []apiserver.PathHandler{
-			{Path: token.ConfigPath, Handler: discovery},
+			{Path: "/api", Handler: groups},
+			{Path: "/apis", Handler: groups},
+			{Path: "/api/", Handler: groups},
+			{Path: "/apis/", Handler: groups},
+			{Path: "/openapi/", Handler: schemas},
+			{Path: token.ConfigPath, Handler: config},
 			{Path: token.KeysPath, Handler: keys},
+		},
+		Subresources: map[string]apiserver.SubresourceHandler{
+			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
@@ -181,7 +199,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	reader := p.api.Reader()
 	id.reader.Store(&reader)
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
-	if err := reconcilePolicy(ctx, backend); err != nil {
+	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
 	}
 	if err := id.follow(ctx, backend, p.component); err != nil {
@@ -197,9 +215,13 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 
 // reconcilePolicy writes the roles and bindings that every cluster has, as far as
 // they are missing.
-func reconcilePolicy(ctx context.Context, b client.Backend) error {
+func reconcilePolicy(ctx context.Context, b client.Backend, types *runtime.Scheme) error {
 	for _, want := range policy.Default().Objects() {
-		k, ok := b.Kind(want.GetObjectKind().GroupVersionKind())
+		gvk, err := apiutil.GVKForObject(want, types)
+		if err != nil {
+			return err
+		}
+		k, ok := b.Kind(gvk)
 		if !ok {
 			return fmt.Errorf("no kind for %T", want)
 		}

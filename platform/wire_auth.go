@@ -3,11 +3,8 @@ package platform
 import (
 	"context"
 	"crypto/x509"
-	"net/http"
 	"sync/atomic"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -82,15 +79,20 @@ func (id *identity) follow(ctx context.Context, b client.Backend, run func(name 
 	return nil
 }
 
-// object finds an object that tokens are bound to.
-func object[T kinds.Object](id *identity, group, resource, namespace, name string) (T, bool) {
-	var none T
+// Object looks at the API server's cache, which is empty until the server exists.
+func (id *identity) Object(gr schema.GroupResource, namespace, name string) (kinds.Object, bool) {
 	r := id.reader.Load()
 	if r == nil {
-		return none, false
+		return nil, false
 	}
-	o, ok := (*r).Object(schema.GroupResource{Group: group, Resource: resource}, namespace, name)
+	return (*r).Object(gr, namespace, name)
+}
+
+// object finds an object that tokens are bound to.
+func object[T kinds.Object](id *identity, resource, namespace, name string) (T, bool) {
+	o, ok := id.Object(schema.GroupResource{Resource: resource}, namespace, name)
 	if !ok {
+		var none T
 		return none, false
 	}
 	t, ok := o.(T)
@@ -99,49 +101,17 @@ func object[T kinds.Object](id *identity, group, resource, namespace, name strin
 
 // ServiceAccount and the rest are what package token looks at.
 func (id *identity) ServiceAccount(ns, name string) (*corev1.ServiceAccount, bool) {
-	return object[*corev1.ServiceAccount](id, "", "serviceaccounts", ns, name)
+	return object[*corev1.ServiceAccount](id, "serviceaccounts", ns, name)
 }
 
 func (id *identity) Pod(ns, name string) (*corev1.Pod, bool) {
-	return object[*corev1.Pod](id, "", "pods", ns, name)
+	return object[*corev1.Pod](id, "pods", ns, name)
 }
 
 func (id *identity) Secret(ns, name string) (*corev1.Secret, bool) {
-	return object[*corev1.Secret](id, "", "secrets", ns, name)
+	return object[*corev1.Secret](id, "secrets", ns, name)
 }
 
 func (id *identity) Node(name string) (*corev1.Node, bool) {
-	return object[*corev1.Node](id, "", "nodes", "", name)
-}
-
-// IssueToken is how the API server answers a TokenRequest.
-func (id *identity) IssueToken(_ context.Context, sa *corev1.ServiceAccount, _ kinds.Object, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	out, _, err := id.tokens.Request(sa.Namespace, sa.Name, req, nil)
-	return out, err
-}
-
-// ReviewToken is how it answers a TokenReview.
-func (id *identity) ReviewToken(_ context.Context, text string, audiences []string) (*auth.User, []string, bool, error) {
-	return id.known.AuthenticateToken(text, audiences)
-}
-
-// RulesFor is how it answers a SelfSubjectRulesReview.
-func (id *identity) RulesFor(_ context.Context, u *auth.User, namespace string) ([]authorizationv1.ResourceRule, []authorizationv1.NonResourceRule, bool, error) {
-	var resources []authorizationv1.ResourceRule
-	var paths []authorizationv1.NonResourceRule
-	rules, err := id.rbac.RulesFor(u, namespace)
-	for _, r := range rules {
-		if len(r.NonResourceURLs) > 0 {
-			paths = append(paths, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.NonResourceURLs})
-		}
-		if len(r.Resources) > 0 {
-			resources = append(resources, authorizationv1.ResourceRule{Verbs: r.Verbs, APIGroups: r.APIGroups, Resources: r.Resources, ResourceNames: r.ResourceNames})
-		}
-	}
-	return resources, paths, err != nil, nil
-}
-
-// impersonate is auth's answer to impersonation headers.
-func (id *identity) impersonate(r *http.Request, u *auth.User) (*auth.User, error) {
-	return authn.Impersonate(r, u, id.may)
+	return object[*corev1.Node](id, "nodes", "", name)
 }

@@ -60,3 +60,20 @@ func GenerateName(owner string) string {
 	}
 	return owner
 }
+
+// SetCondition puts c in the place of the pod's condition of that type. The time of
+// the last transition stays while the status does.
+func SetCondition(p *corev1.Pod, c corev1.PodCondition) (changed bool) {
+	have := Condition(p, c.Type)
+	if have == nil {
+		p.Status.Conditions = append(p.Status.Conditions, c)
+		return true
+	}
+	if have.Status == c.Status {
+		c.LastTransitionTime = have.LastTransitionTime
+	}
+	c.ObservedGeneration = have.ObservedGeneration
+	changed = *have != c
+	*have = c
+	return changed
+}

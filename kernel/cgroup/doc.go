@@ -26,6 +26,8 @@ type Tree interface {
 	Create(path string, l Limits) error
 	// Update changes limits; zero values leave a limit as it is.
 	Update(path string, l Limits) error
+	// AddProc moves a process into the group.
+	AddProc(path string, pid int) error
 	// Procs lists the processes in the group and in those below.
 	Procs(path string) ([]int, error)
 	// Kill sends SIGKILL to every process in the group and below, so that none

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fake is a Tree in memory. AddProc puts a process into a group, Killed tells
-// which were killed. Its zero value is an empty tree.
+// Fake is a Tree in memory. Killed tells which processes were killed. Its zero value is an empty tree.
 type Fake struct {
 	mu     sync.Mutex
 	groups map[string]*fakeGroup
@@ -74,7 +73,7 @@ func (f *Fake) Update(p string, l Limits) error {
 	return nil
 }
 
-// AddProc puts a process into a group that exists.
+// AddProc implements Tree.
 func (f *Fake) AddProc(p string, pid int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

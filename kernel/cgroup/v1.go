@@ -163,6 +163,15 @@ func updateMemory(dir string, l Limits) error {
 	return nil
 }
 
+// AddProc implements Tree.
+func (t *V1) AddProc(p string, pid int) error {
+	var errs []error
+	for _, h := range t.dirs {
+		errs = append(errs, writeFile(h+clean(p), "cgroup.procs", strconv.Itoa(pid)))
+	}
+	return errors.Join(errs...)
+}
+
 // Procs implements Tree. Every process is in each hierarchy; the first that is
 // there is asked.
 func (t *V1) Procs(p string) ([]int, error) {

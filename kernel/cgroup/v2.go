@@ -134,6 +134,11 @@ func v2Files(l Limits) []file {
 	return out
 }
 
+// AddProc implements Tree.
+func (t *V2) AddProc(p string, pid int) error {
+	return writeFile(t.dir(p), "cgroup.procs", strconv.Itoa(pid))
+}
+
 // Procs implements Tree.
 func (t *V2) Procs(p string) ([]int, error) { return procsBelow(t.dir(p)) }
 

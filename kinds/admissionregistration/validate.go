@@ -3,14 +3,7 @@ package admissionregistration
 import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
-
-func oldMutatingWebhook() []kinds.Version         { return nil }
-func oldValidatingWebhook() []kinds.Version       { return nil }
-func oldValidatingPolicy() []kinds.Version        { return nil }
-func oldValidatingPolicyBinding() []kinds.Version { return nil }
 
 func warnName(name string) []string { return nil }
 

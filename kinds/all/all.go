@@ -24,6 +24,7 @@ import (
 	"skiff.dev/skiff/kinds/rbac"
 	"skiff.dev/skiff/kinds/resource"
 	"skiff.dev/skiff/kinds/scheduling"
+	"skiff.dev/skiff/kinds/settings"
 	"skiff.dev/skiff/kinds/storage"
 )
 
@@ -50,6 +51,7 @@ func Table() *kinds.Table {
 		discovery.Kinds(),
 		resource.Kinds(),
 		flowcontrol.Kinds(),
+		settings.Kinds(),
 	)
 }
 
@@ -57,7 +59,7 @@ func Table() *kinds.Table {
 func withEvents(rows []*kinds.Kind) []*kinds.Kind {
 	for _, k := range rows {
 		if k.Kind == "Event" {
-			k.Served = append(k.Served, events.Version())
+			k.Served = append(k.Served, events.Versions()...)
 		}
 	}
 	return rows

@@ -2,11 +2,7 @@ package apiregistration
 
 import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
-
-func oldService() []kinds.Version { return nil }
 
 func validateService(s *service) field.ErrorList            { return nil }
 func validateServiceUpdate(s, old *service) field.ErrorList { return nil }

@@ -18,7 +18,7 @@ func controllerRevision() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "ControllerRevision", List: "ControllerRevisionList",
 		Resource: "controllerrevisions", Singular: "controllerrevision",
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldControllerRevisions()...),
 		New:            row.Make[appsv1.ControllerRevision](),
 		NewList:        row.MakeAny[appsv1.ControllerRevisionList](),
 		Name:           rules.DNSSubdomain,

@@ -22,7 +22,7 @@ func daemonSet() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "DaemonSet", List: "DaemonSetList",
 		Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldDaemonSets()...),
 		New:            row.Make[appsv1.DaemonSet](),
 		NewList:        row.MakeAny[appsv1.DaemonSetList](),
 		Name:           rules.DNSSubdomain,

@@ -21,7 +21,7 @@ func deployment() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "Deployment", List: "DeploymentList",
 		Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldDeployments()...),
 		New:            row.Make[appsv1.Deployment](),
 		NewList:        row.MakeAny[appsv1.DeploymentList](),
 		Name:           rules.DNSSubdomain,

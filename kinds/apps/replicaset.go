@@ -20,7 +20,7 @@ func replicaSet() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "ReplicaSet", List: "ReplicaSetList",
 		Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldReplicaSets()...),
 		New:            row.Make[appsv1.ReplicaSet](),
 		NewList:        row.MakeAny[appsv1.ReplicaSetList](),
 		Name:           rules.DNSSubdomain,

@@ -22,7 +22,7 @@ func statefulSet() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "StatefulSet", List: "StatefulSetList",
 		Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
 		Namespaced: true,
-		Served:     row.Hub(group, "v1"),
+		Served:     append(row.Hub(group, "v1"), oldStatefulSets()...),
 		New:        row.Make[appsv1.StatefulSet](),
 		NewList:    row.MakeAny[appsv1.StatefulSetList](),
 		// A pod's host name is the set's name and an ordinal, hence a label.
@@ -95,6 +95,7 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 
 // defaultClaim fills in a claim template as the claim itself would be.
 func defaultClaim(c *corev1.PersistentVolumeClaim) {
+	c.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
 	if c.Status.Phase == "" {
 		c.Status.Phase = corev1.ClaimPending
 	}

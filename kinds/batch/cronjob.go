@@ -18,7 +18,7 @@ func cronJob() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "CronJob", List: "CronJobList",
 		Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldCronJobs()...),
 		New:            row.Make[batchv1.CronJob](),
 		NewList:        row.MakeAny[batchv1.CronJobList](),
 		Name:           rules.DNSSubdomain,

@@ -42,7 +42,7 @@ func lease() *kinds.Kind {
 			}
 		}),
 		Validate:       rules.Check(validateLease),
-		ValidateUpdate: rules.Check2(func(l, _ T) (errs errorList) { return validateLease(l) }),
+		ValidateUpdate: rules.Check2(validateLeaseUpdate),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.Column("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"]),

@@ -2,6 +2,7 @@ package core
 
 import (
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
@@ -16,4 +17,16 @@ func binding() *kinds.Kind {
 	k.Name = rules.DNSSubdomain
 	k.Validate = rules.Check(ValidateBinding)
 	return k
+}
+
+// ValidateBinding judges what a scheduler posts, to bindings or to a pod's binding.
+func ValidateBinding(b *v1.Binding) field.ErrorList {
+	var l rules.List
+	if kind := b.Target.Kind; kind != "" {
+		if kind != "Node" {
+			l.Add(field.NotSupported(field.NewPath("target", "kind"), kind, []string{"Node", "<empty>"}))
+		}
+	}
+	l.Need(field.NewPath("target"), "name", b.Target.Name)
+	return l.Errors()
 }

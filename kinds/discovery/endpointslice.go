@@ -98,6 +98,9 @@ func warnEndpointSlice(s, old *discoveryv1.EndpointSlice) []string {
 	if old == nil && s.AddressType == discoveryv1.AddressTypeFQDN {
 		out = append(out, "spec.addressType: FQDN endpoints are deprecated")
 	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return out
+	}
 	switch s.Labels[discoveryv1.LabelManagedBy] {
 	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
 		return out

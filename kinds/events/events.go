@@ -4,36 +4,32 @@
 package events
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	eventsv1beta1 "k8s.io/api/events/v1beta1"
 
 	"skiff.dev/skiff/kinds"
-	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/convert"
 )
 
-// Version is events.k8s.io/v1.
-func Version() kinds.Version {
-	return kinds.Version{
-		Group: eventsv1.GroupName, Version: "v1",
-		New:     row.MakeAny[eventsv1.Event](),
-		NewList: row.MakeAny[eventsv1.EventList](),
-		ToHub: func(in runtime.Object) (kinds.Object, error) {
-			e, ok := in.(*eventsv1.Event)
-			if !ok {
-				return nil, fmt.Errorf("convert event: %T is not events.k8s.io/v1", in)
-			}
-			return toCore(e), nil
-		},
-		FromHub: func(in kinds.Object) (runtime.Object, error) {
-			e, ok := in.(*corev1.Event)
-			if !ok {
-				return nil, fmt.Errorf("convert event: %T is not core/v1", in)
-			}
-			return fromCore(e), nil
-		},
+// Versions are the group's forms of core's Event, the current one first.
+func Versions() []kinds.Version {
+	same := convert.New()
+	c := convert.New(
+		convert.Instead(func(in *eventsv1.Event, out *corev1.Event) error { *out = *toCore(in); return nil }),
+		convert.Instead(func(in *corev1.Event, out *eventsv1.Event) error { *out = *fromCore(in); return nil }),
+		// Both forms of this group have the same fields.
+		convert.Instead(func(in *eventsv1beta1.Event, out *corev1.Event) error {
+			var e eventsv1.Event
+			err := same.Convert(in, &e)
+			*out = *toCore(&e)
+			return err
+		}),
+		convert.Instead(func(in *corev1.Event, out *eventsv1beta1.Event) error { return same.Convert(fromCore(in), out) }),
+	)
+	return []kinds.Version{
+		convert.Current[corev1.Event, eventsv1.Event, eventsv1.EventList](c, eventsv1.SchemeGroupVersion, nil),
+		convert.Old[corev1.Event, eventsv1beta1.Event, eventsv1beta1.EventList](c, eventsv1beta1.SchemeGroupVersion, "Event", nil),
 	}
 }
 

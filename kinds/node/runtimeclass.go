@@ -29,7 +29,6 @@ func runtimeClass() *kinds.Kind {
 		New:                 row.Make[nodev1.RuntimeClass](),
 		NewList:             row.MakeAny[nodev1.RuntimeClassList](),
 		Name:                rules.DNSSubdomain,
-		Default:             rules.Do(defaultRuntimeClass),
 		Validate:            rules.Check(validateRuntimeClass),
 		ValidateUpdate:      rules.Check2(validateRuntimeClassUpdate),
 		Columns: []metav1.TableColumnDefinition{

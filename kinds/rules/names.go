@@ -7,11 +7,19 @@ import "k8s.io/apimachinery/pkg/api/validation"
 
 // DNSSubdomain is the rule for most names.
 func DNSSubdomain(name string, prefix bool) []string {
+	if plainLabel(name) {
+		return nil
+	}
 	return validation.NameIsDNSSubdomain(name, prefix)
 }
 
 // DNSLabel is the rule for names that become one label of a DNS name.
-func DNSLabel(name string, prefix bool) []string { return validation.NameIsDNSLabel(name, prefix) }
+func DNSLabel(name string, prefix bool) []string {
+	if plainLabel(name) {
+		return nil
+	}
+	return validation.NameIsDNSLabel(name, prefix)
+}
 
 // DNS1035Label is DNSLabel without a leading digit.
 func DNS1035Label(name string, prefix bool) []string {

@@ -46,6 +46,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	apiregistrationv1beta1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1beta1"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/all"
@@ -61,7 +62,7 @@ func For(table *kinds.Table) *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		admissionregistrationv1.AddToScheme, admissionregistrationv1beta1.AddToScheme,
 		apiextensionsv1.AddToScheme, apiextensionsv1beta1.AddToScheme,
-		apiregistrationv1.AddToScheme,
+		apiregistrationv1.AddToScheme, apiregistrationv1beta1.AddToScheme,
 		appsv1.AddToScheme, appsv1beta1.AddToScheme, appsv1beta2.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		autoscalingv1.AddToScheme, autoscalingv2.AddToScheme,
@@ -97,12 +98,16 @@ func addServed(s *runtime.Scheme, k *kinds.Kind) {
 		if v.Kind != "" {
 			kind = v.Kind
 		}
-		if v.New == nil || s.Recognizes(gv.WithKind(kind)) {
+		if s.Recognizes(gv.WithKind(kind)) {
 			continue
 		}
-		s.AddKnownTypeWithName(gv.WithKind(kind), v.New())
-		if v.NewList != nil {
-			s.AddKnownTypeWithName(gv.WithKind(kind+"List"), v.NewList())
+		one, list := v.New, v.NewList
+		if one == nil {
+			one, list = func() runtime.Object { return k.New() }, k.NewList
+		}
+		s.AddKnownTypeWithName(gv.WithKind(kind), one())
+		if list != nil {
+			s.AddKnownTypeWithName(gv.WithKind(kind+"List"), list())
 		}
 		metav1.AddToGroupVersion(s, gv)
 	}

@@ -64,7 +64,7 @@ func volumeAttributesClass() *kinds.Kind {
 	return &kinds.Kind{
 		Group: group, Version: "v1", Kind: "VolumeAttributesClass", List: "VolumeAttributesClassList",
 		Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"},
-		Served:         row.Hub(group, "v1"),
+		Served:         append(row.Hub(group, "v1"), oldAttributesClass()...),
 		New:            row.Make[storagev1.VolumeAttributesClass](),
 		NewList:        row.MakeAny[storagev1.VolumeAttributesClassList](),
 		Name:           rules.DNSSubdomain,

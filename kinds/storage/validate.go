@@ -3,17 +3,9 @@ package storage
 import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"skiff.dev/skiff/kinds"
 )
 
 const tokenWarning = "spec.tokenRequests"
-
-func oldStorageClass() []kinds.Version { return nil }
-func oldCSIDriver() []kinds.Version    { return nil }
-func oldCSINode() []kinds.Version      { return nil }
-func oldCapacity() []kinds.Version     { return nil }
-func oldAttachment() []kinds.Version   { return nil }
 
 func validateStorageClass(c *storagev1.StorageClass) field.ErrorList             { return nil }
 func validateStorageClassUpdate(c, old *storagev1.StorageClass) field.ErrorList  { return nil }

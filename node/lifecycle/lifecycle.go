@@ -269,7 +269,7 @@ func ruleMatches(r v1.ContainerRestartRule, code int) bool {
 func (c *Container) Terminated() *v1.ContainerStateTerminated {
 	t := &v1.ContainerStateTerminated{
 		ExitCode: int32(c.ExitCode), Reason: c.Reason, Message: c.Message,
-		StartedAt: metav1.NewTime(c.StartedAt), FinishedAt: metav1.NewTime(c.FinishedAt),
+		StartedAt: seconds(c.StartedAt), FinishedAt: seconds(c.FinishedAt),
 	}
 	if t.Reason == "" {
 		t.Reason = "Completed"
@@ -289,3 +289,7 @@ func (o *Observed) get(name string) *Container {
 	}
 	return &Container{}
 }
+
+// seconds is a time as the API keeps it, so that what is computed equals what was
+// read back.
+func seconds(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }

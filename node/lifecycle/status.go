@@ -30,7 +30,7 @@ func Status(pod *v1.Pod, o *Observed, now time.Time) v1.PodStatus {
 		StartTime:                   old.StartTime,
 	}
 	if !o.StartTime.IsZero() && (s.StartTime == nil || !s.StartTime.Time.Equal(o.StartTime.Truncate(time.Second))) {
-		t := metav1.NewTime(o.StartTime)
+		t := seconds(o.StartTime)
 		s.StartTime = &t
 	}
 	for i, ip := range o.HostIPs {
@@ -100,7 +100,7 @@ func containerStatus(pod *v1.Pod, c *v1.Container, k Kind, o *Observed, ended bo
 	started := st.State == Running && st.Started && !st.Starting
 	switch st.State {
 	case Running:
-		out.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(st.StartedAt)}
+		out.State.Running = &v1.ContainerStateRunning{StartedAt: seconds(st.StartedAt)}
 	case Exited:
 		t := st.Terminated()
 		if st.Starting || ended || !ShouldRestart(pod, c, k, st.ExitCode) || o.Failure != nil || pod.DeletionTimestamp != nil {

@@ -17,8 +17,12 @@ import (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == "pause" {
+	switch filepath.Base(os.Args[0]) {
+	case "pause":
 		pause()
+		return
+	case "probe": // in the container by which skiff tries an OCI runtime
+		return
 	}
 	if len(os.Args) != 3 || os.Args[1] != "serve" {
 		fmt.Fprintln(os.Stderr, "skiff-monitor is started by skiff: skiff-monitor serve DIR")
