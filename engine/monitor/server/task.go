@@ -119,6 +119,7 @@ func (t *task) run(s *Server) error {
 			return err
 		}
 		defer con.close()
+		con.await(0, 0)
 	} else if stdio, err = t.openPipes(null); err != nil {
 		return err
 	}
