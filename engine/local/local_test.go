@@ -56,7 +56,7 @@ func options(t testing.TB) Options {
 	o := Options{
 		Root: filepath.Join(base, "data"), RunDir: filepath.Join(base, "run"),
 		Instance: "engine-test-" + filepath.Base(filepath.Dir(base)) + "-" + filepath.Base(base), Monitor: program,
-		Telemetry: telemetry.New(testWriter{t}, nil),
+		Telemetry: telemetry.New(testWriter{t}, nil), Runtime: os.Getenv("SKIFF_TEST_RUNTIME"),
 	}
 	o.Instance = strings.NewReplacer("/", "-").Replace(o.Instance)
 	if len(o.Instance) > 60 {
