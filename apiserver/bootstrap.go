@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +22,7 @@ import (
 var systemUser = &auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters, auth.GroupAuthenticated}}
 
 // bootstrap makes the objects that every cluster has. What exists is left alone.
-func (s *Server) bootstrap(ctx context.Context) error {
+func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 	var objs []kinds.Object
 	for _, ns := range []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, metav1.NamespaceDefault} {
 		objs = append(objs, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
@@ -33,9 +34,20 @@ func (s *Server) bootstrap(ctx context.Context) error {
 			Description: criticalText[name],
 		})
 	}
+	if s.opt.Advertise.IsValid() {
+		objs = append(objs, kubernetesService(first, int32(s.opt.Advertise.Port())))
+	}
 	for _, obj := range objs {
 		if err := s.ensure(ctx, obj); err != nil {
 			return fmt.Errorf("apiserver: create %s: %w", obj.GetName(), err)
+		}
+	}
+	if !s.opt.Advertise.IsValid() {
+		return nil
+	}
+	for _, obj := range kubernetesEndpoints(s.opt.Advertise) {
+		if err := s.replace(ctx, obj); err != nil {
+			return fmt.Errorf("apiserver: write the API's endpoints: %w", err)
 		}
 	}
 	return nil
@@ -64,6 +76,27 @@ func (s *Server) ensure(ctx context.Context, obj kinds.Object) error {
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
+	return err
+}
+
+// replace stores obj whether it exists or not.
+func (s *Server) replace(ctx context.Context, obj kinds.Object) error {
+	gvks, _, err := s.opt.Scheme.ObjectKinds(obj)
+	if err != nil {
+		return err
+	}
+	k, ok := s.table.ByGVK(gvks[0])
+	if !ok {
+		return nil
+	}
+	if s.cache.Of(k).Get(obj.GetNamespace(), obj.GetName()) == nil {
+		return s.ensure(ctx, obj)
+	}
+	if k.Default != nil {
+		k.Default(obj)
+	}
+	r := &objects.Request{Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), User: systemUser, Agent: "skiff"}
+	_, _, err = s.engine.Update(ctx, r, obj, nil)
 	return err
 }
 

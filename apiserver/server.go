@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/alloc"
 	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/ownership"
@@ -14,6 +16,8 @@ import (
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
+
+var serviceResource = schema.GroupResource{Resource: "services"}
 
 // Server is one API server. It holds no listener: Handler serves HTTP,
 // InProcess callers of this process.
@@ -52,11 +56,23 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			n.SetReader(reader)
 		}
 	}
+	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services}
+	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
+		if svc, ok := obj.(*corev1.Service); ok {
+			services.Restore(svc)
+		}
+		return true
+	})
 	s.engine = objects.New(objects.Config{
 		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, o.Table.ByGVK),
-		Authorizer: o.Authorizer, Now: o.Now, Hooks: map[schema.GroupResource]objects.Hook{},
+		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
-	if err := s.bootstrap(ctx); err != nil {
+	if err := s.bootstrap(ctx, services.First()); err != nil {
 		c.Close()
 		return nil, err
 	}

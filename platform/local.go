@@ -15,16 +15,16 @@ import (
 	"skiff.dev/skiff/engine"
 )
 
-// local serves localapi on the run directory's socket. Only root can open it: the
+// localServer serves localapi on the run directory's socket. Only root can open it: the
 // directory and the socket are root's alone.
-type local struct {
+type localServer struct {
 	status func(context.Context) localapi.Status
 	images engine.Images
-	stop   func(containers bool)
+	stop   func(localapi.StopRequest)
 }
 
 // serveLocal listens and serves until the returned func is called.
-func serveLocal(runDir string, l *local) (stop func(), err error) {
+func serveLocal(runDir string, l *localServer) (stop func(), err error) {
 	path := filepath.Join(runDir, localapi.Socket)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -42,7 +42,7 @@ func serveLocal(runDir string, l *local) (stop func(), err error) {
 	return func() { srv.Close() }, nil
 }
 
-func (l *local) handler() http.Handler {
+func (l *localServer) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { reply(w, l.status(r.Context()), nil) })
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +50,7 @@ func (l *local) handler() http.Handler {
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&req)
 		reply(w, struct{}{}, err)
 		if err == nil {
-			l.stop(req.Containers)
+			l.stop(req)
 		}
 	})
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func (l *local) handler() http.Handler {
 	return mux
 }
 
-func (l *local) load(w http.ResponseWriter, r *http.Request) {
+func (l *localServer) load(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	var images []*engine.Image
 	var err error
@@ -77,7 +77,7 @@ func (l *local) load(w http.ResponseWriter, r *http.Request) {
 	newLines(w).end(images, err)
 }
 
-func (l *local) pull(w http.ResponseWriter, r *http.Request) {
+func (l *localServer) pull(w http.ResponseWriter, r *http.Request) {
 	lines := newLines(w)
 	var req localapi.PullRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&req); err != nil {

@@ -17,7 +17,9 @@ import (
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/node"
 	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/telemetry"
 )
@@ -31,6 +33,7 @@ type process struct {
 
 	lock         *os.File
 	nodeIP       netip.Addr
+	dns          netip.Addr // of the cluster's DNS service
 	services     netip.Prefix
 	pods         netip.Prefix
 	apiListener  net.Listener
@@ -41,10 +44,14 @@ type process struct {
 	scheme       *runtime.Scheme
 	api          *apiserver.Server
 	client       *client.InProcess
+	identity     *identity
+	engine       *local.Local
+	network      node.PodNetwork
+	node         *node.Node
 
 	ready    atomic.Bool
 	steps    []localapi.Step
-	stopping chan bool // whether with containers
+	stopping chan localapi.StopRequest
 	failed   chan error
 
 	mu    sync.Mutex
@@ -71,7 +78,11 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"make certificates", p.makeCertificates},
 		{"open the store", p.openStore},
 		{"start the API server", p.startAPI},
+		{"open the container engine", p.openEngine},
+		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
+		{"start the node", p.startNode},
+		{"wait until the node is ready", p.waitReady},
 	} {
 		if err := s.run(ctx, step.name, step.do); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
+	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/auth/policy"
@@ -107,8 +108,11 @@ func (p *process) openStore(context.Context) (func(), error) {
 	return func() { s.Close() }, nil
 }
 
-func (p *process) apiPort() int {
-	_, port, _ := net.SplitHostPort(p.cfg.Listen)
+func (p *process) apiPort() int { return portOf(p.cfg.Listen) }
+
+// portOf is the port of an address that has been listened on.
+func portOf(address string) int {
+	_, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 	return n
 }
@@ -146,6 +150,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	p.identity = id
 	p.table, p.scheme = all.Table(), scheme.New()
 	ports, err := portRange(p.cfg.NodePorts)
 	if err != nil {
@@ -157,6 +162,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
+	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
@@ -176,6 +182,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 			{Path: "/openapi/", Handler: schemas},
 			{Path: token.ConfigPath, Handler: config},
 			{Path: token.KeysPath, Handler: keys},
+		},
+		Subresources: map[string]apiserver.SubresourceHandler{
+			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,

@@ -64,7 +64,7 @@ func aggregatedResource(group, version string, f form) apidiscoveryv2.APIResourc
 	r := apidiscoveryv2.APIResourceDiscovery{
 		Resource: f.Resource, SingularResource: f.Singular, Scope: apidiscoveryv2.ScopeCluster,
 		ResponseKind: &metav1.GroupVersionKind{Group: group, Version: version, Kind: f.kind},
-		Verbs:        verbs(f.Kind), ShortNames: f.ShortNames, Categories: f.Categories,
+		Verbs:        verbs(f.Kind), ShortNames: f.short, Categories: f.categories,
 	}
 	if f.Namespaced {
 		r.Scope = apidiscoveryv2.ScopeNamespace

@@ -78,6 +78,9 @@ type groupVersion struct {
 type form struct {
 	*kinds.Kind
 	kind string
+	// short and categories are the kind's, save in a group that it has left: there
+	// they would make kubectl ask for everything twice and warn of two meanings.
+	short, categories []string
 }
 
 // order is that of /apis in Kubernetes: clients that find a resource in two groups
@@ -103,7 +106,11 @@ func groupsOf(rows []*kinds.Kind, hideOld bool) []group {
 			if found[v.Group] == nil {
 				found[v.Group] = map[string][]form{}
 			}
-			found[v.Group][v.Version] = append(found[v.Group][v.Version], form{k, kind})
+			f := form{Kind: k, kind: kind}
+			if !v.Old || v.Group == k.Group {
+				f.short, f.categories = k.ShortNames, k.Categories
+			}
+			found[v.Group][v.Version] = append(found[v.Group][v.Version], f)
 		}
 	}
 	var out []group

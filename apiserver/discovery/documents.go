@@ -109,7 +109,7 @@ func resourceList(group string, v *groupVersion) *metav1.APIResourceList {
 	}
 	for _, f := range v.forms {
 		r := metav1.APIResource{Name: f.Resource, SingularName: f.Singular, Namespaced: f.Namespaced, Kind: f.kind,
-			Verbs: verbs(f.Kind), ShortNames: f.ShortNames, Categories: f.Categories}
+			Verbs: verbs(f.Kind), ShortNames: f.short, Categories: f.categories}
 		if !f.Virtual {
 			r.StorageVersionHash = storageHash(f.Kind)
 		}

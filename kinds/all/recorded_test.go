@@ -144,7 +144,7 @@ func (p *player) create(to target, raw []byte) (kinds.Object, field.ErrorList, [
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	obj.SetUID("<uid>")
+	obj.SetUID(anyUID)
 	parts := strings.Split(to.object, "/")
 	if to.kind.Namespaced {
 		obj.SetNamespace(parts[len(parts)-1])
@@ -179,6 +179,7 @@ func (p *player) update(to target, raw, before []byte) (kinds.Object, field.Erro
 	obj.SetResourceVersion("1")
 	old.SetResourceVersion("1")
 	obj.SetNamespace(old.GetNamespace())
+	obj.SetGeneration(old.GetGeneration())
 	obj.SetCreationTimestamp(old.GetCreationTimestamp())
 	prepare, judge := to.kind.PrepareUpdate, to.kind.ValidateUpdate
 	if to.sub != "" {
@@ -372,6 +373,7 @@ func compareCauses(have, want []metav1.StatusCause) string {
 	list := func(in []metav1.StatusCause) []string {
 		var out []string
 		for _, c := range in {
+			c.Message = strings.ReplaceAll(c.Message, anyUID, "<uid>")
 			if i := strings.Index(c.Message, "\n@@ "); i >= 0 {
 				c.Message = c.Message[:i] + " <diff>"
 			}
@@ -453,9 +455,12 @@ func diff(at string, have, want any) string {
 	return ""
 }
 
+// anyUID stands for every uid of a recording.
+const anyUID = "00000000-0000-4000-8000-000000000001"
+
 // placeholders of a recording, as something that can be decoded.
 var placeholders = strings.NewReplacer(`"\u003ctime\u003e"`, `"2026-01-01T00:00:00Z"`, `"\u003cmicrotime\u003e"`, `"2026-01-01T00:00:00.000000Z"`,
-	`"\u003cip\u003e"`, `"10.96.0.9"`, `"\u003cnodePort\u003e"`, `30000`)
+	`"\u003cuid\u003e"`, `"`+anyUID+`"`, `"\u003cip\u003e"`, `"10.96.0.9"`, `"\u003cnodePort\u003e"`, `30000`)
 
 // capture sets the variables of a step from its recorded answer.
 func (p *player) capture(s step) {

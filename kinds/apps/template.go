@@ -21,4 +21,6 @@ func templateWarnings(t, old *corev1.PodTemplateSpec) []string {
 	return core.PodTemplateWarnings(t, old, field.NewPath("spec", "template"))
 }
 
-func validateClaim(c *corev1.PersistentVolumeClaim, path *field.Path) field.ErrorList { return nil }
+func validateClaim(c *corev1.PersistentVolumeClaim, path *field.Path) field.ErrorList {
+	return core.ValidateClaimSpec(&c.Spec, path)
+}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -29,7 +30,7 @@ func job() *kinds.Kind {
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultJob),
 		PrepareCreate:  rules.Do(prepareJob),
-		PrepareUpdate:  rules.Do2(func(j, old T) { j.Status = old.Status }),
+		PrepareUpdate:  rules.Do2(func(j, old T) { j.Status = old.Status; core.DropPodTemplate(&j.Spec.Template, &old.Spec.Template) }),
 		Generation:     rules.Differ(func(j, old T) bool { return !row.Same(j.Spec, old.Spec) }),
 		Validate:       rules.Check(validateJob),
 		ValidateUpdate: rules.Check2(validateJobUpdate),
@@ -44,11 +45,9 @@ func job() *kinds.Kind {
 }
 
 func defaultJob(j *batchv1.Job) {
-	// Only a Job's own, a CronJob's template waits until the Job is made.
-	if j.Labels == nil || len(j.Labels) == 0 {
-		if j.Spec.Template.Labels != nil {
-			j.Labels = cloneLabels(j.Spec.Template.Labels)
-		}
+	// One map, not two: what prepareJob adds to the pods' labels shows in the job's.
+	if len(j.Labels) == 0 && j.Spec.Template.Labels != nil {
+		j.Labels = j.Spec.Template.Labels
 	}
 	spec := &j.Spec
 	if spec.Completions == nil && spec.Parallelism == nil {
@@ -108,10 +107,14 @@ func cloneLabels(in map[string]string) map[string]string {
 // them. It needs the job's name and uid.
 func prepareJob(j *batchv1.Job) {
 	j.Status = batchv1.JobStatus{}
+	core.DropPodTemplate(&j.Spec.Template, nil)
 	if j.Spec.ManualSelector != nil && *j.Spec.ManualSelector {
 		return
 	}
-	labels := cloneLabels(j.Spec.Template.Labels)
+	labels := j.Spec.Template.Labels
+	if labels == nil {
+		labels = map[string]string{}
+	}
 	give := func(value string, keys ...string) {
 		for _, key := range keys {
 			if _, found := labels[key]; !found {
@@ -122,6 +125,9 @@ func prepareJob(j *batchv1.Job) {
 	give(j.Name, "job-name", batchv1.JobNameLabel)
 	give(string(j.UID), "controller-uid", batchv1.ControllerUidLabel)
 	j.Spec.Template.Labels = labels
+	if len(j.Labels) == 0 {
+		j.Labels = cloneLabels(labels)
+	}
 	if j.Spec.Selector == nil {
 		j.Spec.Selector = &metav1.LabelSelector{}
 	}

@@ -237,7 +237,7 @@ func validatePersistentVolumeUpdate(pv, old *v1.PersistentVolume) field.ErrorLis
 	}
 	l.Add(rules.Immutable(pv.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Spec.NodeAffinity != nil && !sameVolumeAffinity(pv.Spec.NodeAffinity, old.Spec.NodeAffinity) {
-		l.Invalid(field.NewPath("nodeAffinity"), pv.Spec.NodeAffinity, apivalidation.FieldImmutableErrorMsg+", except for updating from beta label to GA")
+		l.Invalid(field.NewPath("nodeAffinity"), rules.Internal(pv.Spec.NodeAffinity), apivalidation.FieldImmutableErrorMsg+", except for updating from beta label to GA")
 	}
 	if old.Spec.VolumeAttributesClassName != nil && pv.Spec.VolumeAttributesClassName == nil {
 		l.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden")

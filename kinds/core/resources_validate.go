@@ -239,10 +239,10 @@ func (c *podCheck) resourceClaims(path *field.Path) {
 			seen[claim.Name] = true
 		}
 		if claim.ResourceClaimName != nil && claim.ResourceClaimTemplateName != nil {
-			c.Invalid(at, claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified")
+			c.Invalid(at, rules.Internal(claim), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified")
 		}
 		if claim.ResourceClaimName == nil && claim.ResourceClaimTemplateName == nil {
-			c.Invalid(at, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
+			c.Invalid(at, rules.Internal(claim), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
 		}
 		if claim.ResourceClaimName != nil {
 			c.Name(at.Child("resourceClaimName"), *claim.ResourceClaimName, rules.DNSSubdomain)

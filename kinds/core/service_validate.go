@@ -142,6 +142,15 @@ func (c *serviceCheck) affinity() {
 	}
 }
 
+// ValidateServiceClusterIPs judges clusterIP, clusterIPs, ipFamilies and
+// ipFamilyPolicy alone, as the server does before it gives addresses. old is nil on
+// creation.
+func ValidateServiceClusterIPs(s, old *v1.Service) field.ErrorList {
+	c := serviceCheck{service: s, old: old, spec: &s.Spec, path: field.NewPath("spec")}
+	c.clusterIPs()
+	return c.Errors()
+}
+
 // clusterIPs judges the cluster's addresses and their families against each other.
 func (c *serviceCheck) clusterIPs() {
 	s := c.spec
@@ -235,20 +244,9 @@ func (c *serviceCheck) portNumbers() {
 	for i, p := range ports {
 		same := func(o v1.ServicePort) bool { return o.Protocol == p.Protocol && o.Port == p.Port }
 		if slices.ContainsFunc(ports[:i], same) {
-			c.Duplicate(path.Index(i), internalPort{Protocol: p.Protocol, Port: p.Port})
+			c.Duplicate(path.Index(i), rules.Internal(v1.ServicePort{Protocol: p.Protocol, Port: p.Port}))
 		}
 	}
-}
-
-// internalPort prints as Kubernetes prints a service port in a message, with the
-// names of its internal type.
-type internalPort struct {
-	Name        string
-	Protocol    v1.Protocol
-	AppProtocol *string
-	Port        int32
-	TargetPort  any
-	NodePort    int32
 }
 
 func (c *serviceCheck) sourceRanges() {

@@ -107,7 +107,7 @@ func validateEndpoint(e *discoveryv1.Endpoint, t discoveryv1.AddressType, path *
 		errs = append(errs, validateAddress(a, t, addresses, i)...)
 	}
 	if e.NodeName != nil {
-		errs = append(errs, rules.Messages(*e.NodeName, rules.DNSSubdomain(*e.NodeName, false), path.Child("nodeName"))...)
+		errs = append(errs, row.Messages(*e.NodeName, rules.DNSSubdomain(*e.NodeName, false), path.Child("nodeName"))...)
 	}
 	topology := path.Child("deprecatedTopology")
 	if len(e.DeprecatedTopology) > maxTopology {
@@ -145,22 +145,7 @@ func validateAddress(a string, t discoveryv1.AddressType, path *field.Path, i in
 	if ip.Is4() != (t == discoveryv1.AddressTypeIPv4) {
 		errs = append(errs, field.Invalid(path, a, fmt.Sprintf("must be an %s address", t)))
 	}
-	return append(errs, endpointIP(ip, a, path.Index(i))...)
-}
-
-// endpointIP refuses addresses that mean the node or nothing at all.
-func endpointIP(ip netip.Addr, text string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	refuse := func(is bool, why string) {
-		if is {
-			errs = append(errs, field.Invalid(path, text, why))
-		}
-	}
-	refuse(ip.IsUnspecified(), fmt.Sprintf("may not be unspecified (%v)", text))
-	refuse(ip.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-	refuse(ip.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-	refuse(ip.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
-	return errs
+	return append(errs, rules.EndpointIP(a, path.Index(i))...)
 }
 
 func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorList {
@@ -175,7 +160,7 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 			errs = append(errs, field.Duplicate(at, z.Name))
 		}
 		seen = append(seen, z.Name)
-		errs = append(errs, rules.Messages(z.Name, utilvalidation.IsValidLabelValue(z.Name), at)...)
+		errs = append(errs, row.Messages(z.Name, utilvalidation.IsValidLabelValue(z.Name), at)...)
 	}
 	if n := len(h.ForNodes); n > maxHints {
 		return append(errs, field.TooMany(path.Child("forNodes"), n, maxHints))
@@ -187,7 +172,7 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 			errs = append(errs, field.Duplicate(at, z.Name))
 		}
 		seen = append(seen, z.Name)
-		errs = append(errs, rules.Messages(z.Name, rules.DNSSubdomain(z.Name, false), at)...)
+		errs = append(errs, row.Messages(z.Name, rules.DNSSubdomain(z.Name, false), at)...)
 	}
 	return errs
 }

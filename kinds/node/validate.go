@@ -1,12 +1,13 @@
 package node
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	corev1 "k8s.io/api/core/v1"
-
+	"skiff.dev/skiff/kinds/core"
+	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
 
@@ -14,7 +15,7 @@ import (
 
 func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	path := field.NewPath("handler")
-	errs := rules.Messages(c.Handler, rules.DNSLabel(c.Handler, false), path)
+	errs := row.Messages(c.Handler, rules.DNSLabel(c.Handler, false), path)
 	if c.Handler == "" {
 		errs = field.ErrorList{field.Required(path, "")}
 	}
@@ -27,6 +28,7 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	}
 	if s := c.Scheduling; s != nil {
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, field.NewPath("scheduling", "nodeSelector"))...)
+		errs = append(errs, core.ValidateTolerations(s.Tolerations, field.NewPath("scheduling", "tolerations"))...)
 		seen := map[corev1.Toleration]bool{}
 		for i, t := range s.Tolerations {
 			key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}

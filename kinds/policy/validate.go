@@ -48,7 +48,7 @@ func validateAmount(v *intstr.IntOrString, path *field.Path) field.ErrorList {
 		return rules.NonNegative(int64(v.IntVal), path)
 	}
 	msgs := utilvalidation.IsValidPercent(v.StrVal)
-	errs := rules.Messages(*v, msgs, path)
+	errs := row.Messages(*v, msgs, path)
 	if len(msgs) == 0 && len(v.StrVal) > 3 && v.StrVal != "100%" {
 		errs = append(errs, field.Invalid(path, *v, "must not be greater than 100%"))
 	}

@@ -70,3 +70,10 @@ func Part[T kinds.Object](carry func(obj, old T), judge func(obj, old T) field.E
 // ResetMeta gives obj the metadata of old except what a status write may touch, as
 // metav1.ResetObjectMetaForStatus does.
 func ResetMeta(obj, old metav1.Object) { metav1.ResetObjectMetaForStatus(obj, old) }
+
+// Messages makes an error of each text that a check gave of a value.
+func Messages(value any, msgs []string, path *field.Path) field.ErrorList {
+	var l rules.List
+	l.Messages(path, value, msgs)
+	return l.Errors()
+}
