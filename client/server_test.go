@@ -11,6 +11,7 @@ import (
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/client/clienttest"
@@ -23,7 +24,13 @@ func serve(t *testing.T) (*apiserver.Server, *client.InProcess) {
 	t.Helper()
 	s := mem.New()
 	t.Cleanup(func() { s.Close() })
-	srv, err := apiserver.New(t.Context(), apiserver.Options{Store: s, Table: all.Table(), Scheme: scheme.New()})
+	table := all.Table()
+	groups := discovery.New(discovery.Options{Table: table})
+	var paths []apiserver.PathHandler
+	for _, p := range []string{"/api", "/apis", "/api/", "/apis/"} {
+		paths = append(paths, apiserver.PathHandler{Path: p, Handler: groups})
+	}
+	srv, err := apiserver.New(t.Context(), apiserver.Options{Store: s, Table: table, Scheme: scheme.New(), Paths: paths})
 	if err != nil {
 		t.Fatal(err)
 	}
