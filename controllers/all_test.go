@@ -115,14 +115,19 @@ func (c *cluster) kubelet(node string, block byte) {
 }
 
 func (c *cluster) node(name string) *corev1.Node {
+	return c.readyNode(context.Background(), c.InProcess, name)
+}
+
+func (c *cluster) readyNode(ctx context.Context, to crclient.Client, name string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	c.create(n)
+	c.must(to.Create(ctx, n))
+	base := n.DeepCopy()
 	n.Status.Allocatable = corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
 	}
 	n.Status.Capacity = n.Status.Allocatable
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
-	c.must(c.Status().Update(context.Background(), n))
+	c.must(to.Status().Patch(ctx, n, crclient.StrategicMergeFrom(base)))
 	return n
 }
 
