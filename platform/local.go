@@ -20,7 +20,7 @@ import (
 type localServer struct {
 	status func(context.Context) localapi.Status
 	images engine.Images
-	stop   func(containers bool)
+	stop   func(localapi.StopRequest)
 }
 
 // serveLocal listens and serves until the returned func is called.
@@ -50,7 +50,7 @@ func (l *localServer) handler() http.Handler {
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&req)
 		reply(w, struct{}{}, err)
 		if err == nil {
-			l.stop(req.Containers)
+			l.stop(req)
 		}
 	})
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {

@@ -62,7 +62,7 @@ func downCommand(c *Config) *cobra.Command {
 		Short: "Stop the cluster with its containers; what it stores stays",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			was, err := down(cmd.Context(), c)
+			was, err := down(cmd.Context(), c, stopGrace)
 			if err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ type process struct {
 
 	ready    atomic.Bool
 	steps    []localapi.Step
-	stopping chan bool // whether with containers
+	stopping chan localapi.StopRequest
 	failed   chan error
 
 	mu    sync.Mutex

@@ -46,9 +46,9 @@ func (p *process) status(ctx context.Context) localapi.Status {
 }
 
 // askToStop makes run stop, once.
-func (p *process) askToStop(containers bool) {
+func (p *process) askToStop(r localapi.StopRequest) {
 	select {
-	case p.stopping <- containers:
+	case p.stopping <- r:
 	default: // it is stopping already
 	}
 }

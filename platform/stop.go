@@ -20,22 +20,22 @@ import (
 const stopGrace = 10 * time.Second
 
 // stopContainers ends every container and what the network holds for them.
-func (p *process) stopContainers() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace+20*time.Second)
+func (p *process) stopContainers(grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace+20*time.Second)
 	defer cancel()
 	var errs []error
 	if p.engine != nil {
-		errs = append(errs, p.engine.Down(ctx, stopGrace))
+		errs = append(errs, p.engine.Down(ctx, grace))
 	}
 	return errors.Join(append(errs, wipeNetwork(p.instance))...)
 }
 
 // down stops the instance with its containers. was tells whether anything ran.
-func down(ctx context.Context, c *Config) (was bool, err error) {
+func down(ctx context.Context, c *Config, grace time.Duration) (was bool, err error) {
 	if err := absolute(c); err != nil {
 		return false, err
 	}
-	err = localapi.NewClient(c.Run).Stop(ctx, localapi.StopRequest{Containers: true})
+	err = localapi.NewClient(c.Run).Stop(ctx, localapi.StopRequest{Containers: true, Grace: grace})
 	if err == nil {
 		return true, waitUnlocked(ctx, c.Data)
 	}
@@ -55,7 +55,7 @@ func down(ctx context.Context, c *Config) (was bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return len(running) > 0, p.stopContainers()
+	return len(running) > 0, p.stopContainers(grace)
 }
 
 // leftovers opens what an instance that does not run has left.
@@ -74,7 +74,7 @@ func leftovers(ctx context.Context, c *Config) (p *process, undo func(), err err
 
 // reset removes every trace of the instance.
 func reset(ctx context.Context, c *Config) error {
-	if _, err := down(ctx, c); err != nil {
+	if _, err := down(ctx, c, time.Second); err != nil {
 		return fmt.Errorf("stop it first: %w", err)
 	}
 	p := &process{cfg: c, instance: instance(c.Data), tel: telemetry.Discard()}

@@ -29,7 +29,7 @@ func run(ctx context.Context, c *Config, out io.Writer) error {
 		instance: instance(c.Data),
 		tel:      telemetry.New(os.Stderr, level),
 		started:  time.Now(),
-		stopping: make(chan bool, 1),
+		stopping: make(chan localapi.StopRequest, 1),
 		failed:   make(chan error, 1),
 	}
 	s := &stepper{tell: rep.step}
@@ -46,7 +46,7 @@ func run(ctx context.Context, c *Config, out io.Writer) error {
 
 // serve waits for a reason to stop and then takes the steps back.
 func (p *process) serve(ctx context.Context, s *stepper) error {
-	var containers bool
+	var containers localapi.StopRequest
 	var cause error
 	select {
 	case <-ctx.Done():
@@ -58,8 +58,8 @@ func (p *process) serve(ctx context.Context, s *stepper) error {
 	}
 	p.ready.Store(false)
 	p.cancelAll()
-	if containers {
-		cause = errors.Join(cause, p.stopContainers())
+	if containers.Containers {
+		cause = errors.Join(cause, p.stopContainers(containers.Grace))
 	}
 	s.rollback()
 	return cause

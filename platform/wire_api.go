@@ -20,6 +20,7 @@ import (
 	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
+	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/auth/policy"
@@ -161,6 +162,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
+	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
@@ -180,6 +182,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 			{Path: "/openapi/", Handler: schemas},
 			{Path: token.ConfigPath, Handler: config},
 			{Path: token.KeysPath, Handler: keys},
+		},
+		Subresources: map[string]apiserver.SubresourceHandler{
+			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,

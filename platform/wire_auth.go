@@ -79,15 +79,20 @@ func (id *identity) follow(ctx context.Context, b client.Backend, run func(name 
 	return nil
 }
 
-// object finds an object that tokens are bound to.
-func object[T kinds.Object](id *identity, group, resource, namespace, name string) (T, bool) {
-	var none T
+// Object looks at the API server's cache, which is empty until the server exists.
+func (id *identity) Object(gr schema.GroupResource, namespace, name string) (kinds.Object, bool) {
 	r := id.reader.Load()
 	if r == nil {
-		return none, false
+		return nil, false
 	}
-	o, ok := (*r).Object(schema.GroupResource{Group: group, Resource: resource}, namespace, name)
+	return (*r).Object(gr, namespace, name)
+}
+
+// object finds an object that tokens are bound to.
+func object[T kinds.Object](id *identity, resource, namespace, name string) (T, bool) {
+	o, ok := id.Object(schema.GroupResource{Resource: resource}, namespace, name)
 	if !ok {
+		var none T
 		return none, false
 	}
 	t, ok := o.(T)
@@ -96,17 +101,17 @@ func object[T kinds.Object](id *identity, group, resource, namespace, name strin
 
 // ServiceAccount and the rest are what package token looks at.
 func (id *identity) ServiceAccount(ns, name string) (*corev1.ServiceAccount, bool) {
-	return object[*corev1.ServiceAccount](id, "", "serviceaccounts", ns, name)
+	return object[*corev1.ServiceAccount](id, "serviceaccounts", ns, name)
 }
 
 func (id *identity) Pod(ns, name string) (*corev1.Pod, bool) {
-	return object[*corev1.Pod](id, "", "pods", ns, name)
+	return object[*corev1.Pod](id, "pods", ns, name)
 }
 
 func (id *identity) Secret(ns, name string) (*corev1.Secret, bool) {
-	return object[*corev1.Secret](id, "", "secrets", ns, name)
+	return object[*corev1.Secret](id, "secrets", ns, name)
 }
 
 func (id *identity) Node(name string) (*corev1.Node, bool) {
-	return object[*corev1.Node](id, "", "nodes", "", name)
+	return object[*corev1.Node](id, "nodes", "", name)
 }

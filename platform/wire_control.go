@@ -7,6 +7,7 @@ import (
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
 	"skiff.dev/skiff/controllers/loop"
+	"skiff.dev/skiff/scheduler"
 )
 
 // startControllers runs the control plane's reconcilers and the scheduler over
@@ -30,5 +31,12 @@ func (p *process) startControllers(context.Context) (func(), error) {
 		env.Wait()
 		return nil
 	})
+	sched := &scheduler.Scheduler{
+		Client:   p.client,
+		Cache:    p.client,
+		Recorder: client.NewRecorder(p.client, "default-scheduler", "", p.tel.For("scheduler").Log),
+		Log:      p.tel.For("scheduler").Log,
+	}
+	p.component("scheduler", sched.Run)
 	return nil, nil
 }

@@ -208,11 +208,28 @@ func (s *state) texts(r *renderer, three bool) (map[string]string, error) {
 			out[n] = customText(x, n, r.prefix, three)
 			references(out[n], r.prefix, func(name string) { names = append(names, name) })
 		} else if _, ok := from[n]; !ok {
-			out[n] = `{"type":"object","x-kubernetes-preserve-unknown-fields":true}`
+			out[n] = s.unknown(n)
 		}
 	}
 	closure(from, r.prefix, names, out)
 	return out, nil
+}
+
+// unknown is the schema of a type that there is no other for: an object of its kind.
+func (s *state) unknown(name string) string {
+	for gv, forms := range s.versions {
+		for _, f := range forms {
+			kind := f.kind
+			if f.list == name {
+				kind += "List"
+			}
+			if f.schema == name || f.list == name {
+				return fmt.Sprintf(`{"type":"object","x-kubernetes-group-version-kind":[{"group":%q,"kind":%q,"version":%q}],"x-kubernetes-preserve-unknown-fields":true}`,
+					gv.Group, kind, gv.Version)
+			}
+		}
+	}
+	return `{"type":"object","x-kubernetes-preserve-unknown-fields":true}`
 }
 
 // customText is the schema of a custom resource or of its list.

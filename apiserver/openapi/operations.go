@@ -331,7 +331,14 @@ func formOf(k *kinds.Kind, v *kinds.Version) form {
 	}
 	if list != nil {
 		f.list = nameOf(list)
-	} else {
+	}
+	// Types of our own, for versions that Kubernetes' libraries have forgotten, are
+	// told by the names that they had.
+	if !strings.HasPrefix(f.schema, "io.k8s.") {
+		f.schema = schemaName(schema.GroupVersionKind{Group: v.Group, Version: v.Version, Kind: f.kind})
+		f.list = f.schema + "List"
+	}
+	if f.list == "" {
 		f.list = f.schema + "List"
 	}
 	return f

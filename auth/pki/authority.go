@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -20,13 +21,19 @@ type Authority struct {
 	Cert *x509.Certificate
 	Key  crypto.Signer
 	PEM  []byte // the certificate
+
+	once sync.Once
+	pool *x509.CertPool
 }
 
-// Pool holds the authority's certificate alone.
+// Pool holds the authority's certificate alone. It is the same pool each time and
+// nobody may change it: what was verified against it can be remembered.
 func (a *Authority) Pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.Cert)
-	return p
+	a.once.Do(func() {
+		a.pool = x509.NewCertPool()
+		a.pool.AddCert(a.Cert)
+	})
+	return a.pool
 }
 
 // Profile says what a certificate is for.

@@ -84,6 +84,8 @@ type Progress struct {
 // StopRequest is the body of POST /stop.
 type StopRequest struct {
 	Containers bool `json:"containers"` // also stop every container
+	// Grace is how long containers have to end by themselves.
+	Grace time.Duration `json:"graceNanos,omitempty"`
 }
 
 // Error is the body of an answer that is not 2xx.
