@@ -21,6 +21,10 @@ import (
 // systemUser is the server itself.
 var systemUser = &auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters, auth.GroupAuthenticated}}
 
+// systemAgent is the field manager of what the server itself writes, as in
+// Kubernetes.
+const systemAgent = "kube-apiserver"
+
 // bootstrap makes the objects that every cluster has. What exists is left alone.
 func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 	var objs []kinds.Object
@@ -71,7 +75,7 @@ func (s *Server) ensure(ctx context.Context, obj kinds.Object) error {
 	if k.Default != nil {
 		k.Default(obj)
 	}
-	r := &objects.Request{Kind: k, Namespace: obj.GetNamespace(), User: systemUser, Agent: "skiff"}
+	r := &objects.Request{Kind: k, Namespace: obj.GetNamespace(), User: systemUser, Agent: systemAgent}
 	_, err = s.engine.Create(ctx, r, obj, nil)
 	if apierrors.IsAlreadyExists(err) {
 		return nil
@@ -95,7 +99,7 @@ func (s *Server) replace(ctx context.Context, obj kinds.Object) error {
 	if k.Default != nil {
 		k.Default(obj)
 	}
-	r := &objects.Request{Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), User: systemUser, Agent: "skiff"}
+	r := &objects.Request{Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), User: systemUser, Agent: systemAgent}
 	_, _, err = s.engine.Update(ctx, r, obj, nil)
 	return err
 }

@@ -87,7 +87,10 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 	if have.Version == "" && (have.Group == "" || have.Group == want.Group) {
 		have.Group, have.Version = want.Group, want.Version
 	}
-	if have != want {
+	if have != want && have != evictionBeta {
+		return c.wrongType(have, want)
+	}
+	if have == evictionBeta && want.GroupKind() != have.GroupKind() {
 		return c.wrongType(have, want)
 	}
 	if len(strict) > 0 {
@@ -104,6 +107,9 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return nil
 }
+
+// evictionBeta is the old version of an eviction, whose fields are the same.
+var evictionBeta = schema.GroupVersionKind{Group: "policy", Version: "v1beta1", Kind: "Eviction"}
 
 // schemeName is the name of the registry in Kubernetes' messages.
 const schemeName = "pkg/runtime/scheme.go:111"

@@ -30,6 +30,9 @@ func (l *lifecycle) Admit(_ context.Context, r *admission.Request) error {
 			return apierrors.NewForbidden(namespaceResource, r.Name, fmt.Errorf("this namespace may not be deleted"))
 		}
 	}
+	if r.Operation == admission.Delete && criticalText[r.Name] != "" && r.Kind.Resource == "priorityclasses" && r.Kind.Group == "scheduling.k8s.io" {
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("this is a system priority class and cannot be deleted"))
+	}
 	if isNamespace || r.Namespace == "" || r.Operation == admission.Delete || r.Operation == admission.Connect {
 		return nil
 	}

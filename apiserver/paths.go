@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/version"
+
+	"skiff.dev/skiff/auth"
 )
 
 // Version is the Kubernetes version that the API answers for.
@@ -34,7 +36,7 @@ func (c *call) path() {
 		return
 	}
 	if h := c.s.pathHandler(p); h != nil {
-		h.ServeHTTP(c.w, c.r)
+		h.ServeHTTP(c.w, c.r.WithContext(auth.WithUser(c.ctx(), c.user)))
 		return
 	}
 	plainNotFound(c.w)

@@ -61,11 +61,16 @@ func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding
 	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
+	zone := s.topology(b.Target.Name)
 	err := s.engine.Modify(ctx, r, objects.Modification{
 		UID: b.UID, ResourceVersion: b.ResourceVersion, View: b, Options: o,
 		Change: func(obj kinds.Object) error {
-			if err := assign(obj.(*corev1.Pod), b); err != nil {
+			pod := obj.(*corev1.Pod)
+			if err := assign(pod, b); err != nil {
 				return apierrors.NewConflict(schema.GroupResource{Resource: "pods/binding"}, r.Name, err)
+			}
+			for k, v := range zone {
+				metav1.SetMetaDataLabel(&pod.ObjectMeta, k, v)
 			}
 			return nil
 		},
@@ -74,6 +79,22 @@ func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding
 		return nil, err
 	}
 	return success(), nil
+}
+
+// topology are the labels of a node that its pods carry too (admission plugin
+// PodTopologyLabels).
+func (s *Server) topology(node string) map[string]string {
+	obj, ok := cacheReader{s}.Object(schema.GroupResource{Resource: "nodes"}, "", node)
+	if !ok {
+		return nil
+	}
+	out := map[string]string{}
+	for _, k := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
+		if v, ok := obj.GetLabels()[k]; ok {
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // assign changes pod into one that b's node runs.

@@ -246,30 +246,61 @@ func (c *call) writeItems(p *page, meta metav1.ListMeta) {
 		c.writeProtobufItems(p, meta, gvk)
 		return
 	}
+	c.writeJSONItems(p, meta, gvk)
+}
+
+// writeJSONItems writes the list straight to the connection, save where it must
+// be seen whole: YAML, indented JSON.
+func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVersionKind) {
 	m, err := json.Marshal(&meta)
 	if err != nil {
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
-	buf := buffers.get()
-	defer buffers.put(buf)
-	b := append((*buf)[:0], `{"metadata":`...)
-	b = append(b, m...)
-	b = append(b, `,"items":[`...)
+	whole := c.out.Media == codec.YAML || c.out.Pretty
+	bodies := make([][]byte, len(p.items))
+	size := max(len(p.items)-1, 0)
 	for i, e := range p.items {
-		body, err := e.Body(codec.JSON, c.version)
-		if err != nil {
+		if bodies[i], err = e.Body(codec.JSON, c.version); err != nil {
 			c.fail(apierrors.NewInternalError(err))
 			return
 		}
+		size += len(bodies[i])
+	}
+	buf := buffers.get()
+	defer buffers.put(buf)
+	head := append([]byte(`{"metadata":`), m...)
+	head = append(head, `,"items":[`...)
+	b := (*buf)[:0]
+	if whole {
+		b = append(b, head...)
+	} else {
+		b = codec.AppendTyped(b, gvk, head)
+		c.head(codec.TypeJSON)
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)+size+len("]}\n")))
+		c.w.WriteHeader(http.StatusOK)
+	}
+	for i, body := range bodies {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, body...)
+		if !whole && len(b) > 256<<10 {
+			if _, err := c.w.Write(b); err != nil {
+				return // the client is gone
+			}
+			b = b[:0]
+		}
 	}
 	b = append(b, "]}"...)
+	if whole {
+		*buf = b
+		c.body(http.StatusOK, c.out.Media, gvk, b)
+		return
+	}
+	b = append(b, '\n')
+	_, _ = c.w.Write(b)
 	*buf = b
-	c.body(http.StatusOK, c.out.Media, gvk, b)
 }
 
 // writeProtobufItems writes the list straight to the connection: its size is

@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
 )
 
@@ -75,7 +76,7 @@ func (c *call) connect(h SubresourceHandler) {
 		c.fail(err)
 		return
 	}
-	h(c.w, c.r, c.kind, obj, c.info.Sub)
+	h(c.w, c.r.WithContext(auth.WithUser(c.ctx(), c.user)), c.kind, obj, c.info.Sub)
 }
 
 // newView makes an empty object of the subresource's own kind, in the version

@@ -62,6 +62,9 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	if old == nil {
 		return Deletion{}, apierrors.NewNotFound(resourceOf(r), r.Name)
 	}
+	if r.Kind.Resource == "jobs" && defaultPolicy(r) == gcOrphan && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		r.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
 	if err := checkPreconditions(r, old.Object, o.Preconditions); err != nil {
 		return Deletion{}, err
 	}
@@ -77,9 +80,6 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 		return Deletion{}, admissionError(r, err)
 	}
 	e.flushWarnings(r, a)
-	if r.Kind.Resource == "jobs" && defaultPolicy(r) == gcOrphan && o.PropagationPolicy == nil && o.OrphanDependents == nil {
-		r.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
-	}
 	switch {
 	case dryRun(o.DryRun):
 		if plan.obj != nil {

@@ -117,7 +117,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return entry, err == nil, err
 	}
 	if c.uid != "" && c.uid != old.Object.GetUID() {
-		return nil, false, apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
+		return nil, false, preconditionError(r, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", c.uid, old.Object.GetUID()))
 	}
 	obj, err := c.make(old)
@@ -165,6 +165,23 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	entry, err := e.put(ctx, kc, r, obj, old)
 	stored = err == nil
 	return entry, false, err
+}
+
+// preconditionError words a uid or revision that is not the stored object's, with
+// the key that the object has in Kubernetes' storage (storage, NewInvalidObjError).
+func preconditionError(r *Request, text string) error {
+	dir := r.Kind.Resource
+	switch r.Kind.GroupResource().String() {
+	case "services":
+		dir = "services/specs"
+	case "endpoints":
+		dir = "services/endpoints"
+	case "nodes":
+		dir = "minions"
+	}
+	key := "/registry/" + dir + "/" + cache.Key(r.Namespace, r.Name)
+	return apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
+		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: %s", key, text))
 }
 
 // dryUpdate answers what an update would have answered, at the old revision.
@@ -245,7 +262,7 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	if prepare != nil {
 		prepare(obj, old)
 	}
-	if r.Sub == "" && k.Generation != nil && k.Generation(obj, old) {
+	if r.Sub != "status" && k.Generation != nil && k.Generation(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 	if obj.GetUID() == "" {

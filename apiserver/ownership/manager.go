@@ -6,6 +6,7 @@ package ownership
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
@@ -160,7 +162,26 @@ func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 }
 
 // load parses the schemas of all built-in types.
-func (m *Manager) load() { m.types = applyconfigurations.NewTypeConverter(m.scheme) }
+func (m *Manager) load() {
+	m.types = types{applyconfigurations.NewTypeConverter(m.scheme), managedfields.NewDeducedTypeConverter()}
+}
+
+// types knows the built-in types from their schemas, and deduces those of others
+// (reviews, API services, custom resource definitions) from the object: there
+// every list is one value.
+type types struct{ known, deduced managedfields.TypeConverter }
+
+func (t types) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	v, err := t.known.ObjectToTyped(obj, opts...)
+	if err != nil && strings.Contains(err.Error(), "no type found matching") {
+		return t.deduced.ObjectToTyped(obj, opts...)
+	}
+	return v, err
+}
+
+func (t types) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	return t.known.TypedToObject(v)
+}
 
 func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*managedfields.FieldManager, error) {
 	if codec.IsHub(v) {
