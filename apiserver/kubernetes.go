@@ -44,11 +44,13 @@ func kubernetesEndpoints(at netip.AddrPort) []kinds.Object {
 		family = discoveryv1.AddressTypeIPv6
 	}
 	return []kinds.Object{
-		&corev1.Endpoints{ //nolint:staticcheck // old clients read Endpoints
+		//lint:ignore SA1019 old clients read Endpoints
+		&corev1.Endpoints{
 			ObjectMeta: meta,
-			Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // see above
-				Addresses: []corev1.EndpointAddress{{IP: ip}},                             //nolint:staticcheck // see above
-				Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}}, //nolint:staticcheck // see above
+			//lint:ignore SA1019 see above
+			Subsets: []corev1.EndpointSubset{{
+				Addresses: []corev1.EndpointAddress{{IP: ip}},
+				Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},
 			}},
 		},
 		&discoveryv1.EndpointSlice{

@@ -65,7 +65,8 @@ func (c *call) delete() {
 		return
 	}
 	code := http.StatusOK
-	if !d.Gone && o.OrphanDependents != nil && !*o.OrphanDependents { //nolint:staticcheck // an old client's option
+	//lint:ignore SA1019 old clients say it so
+	if !d.Gone && o.OrphanDependents != nil && !*o.OrphanDependents {
 		code = http.StatusAccepted
 	}
 	if returnsDeleted(d.Entry.Object) || !d.Gone && marked(d.Entry.Object, o) {

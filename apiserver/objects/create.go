@@ -7,8 +7,8 @@ import (
 	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -161,7 +161,15 @@ func nameRule(k *kinds.Kind) validation.ValidateNameFunc {
 	if k.Name != nil {
 		return k.Name
 	}
-	return path.ValidatePathSegmentName
+	return pathSegment
+}
+
+// pathSegment judges a name that must be one part of a URL's path.
+func pathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }
 
 // generateName appends five random characters, keeping 63 in all

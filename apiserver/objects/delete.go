@@ -62,6 +62,7 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	if old == nil {
 		return Deletion{}, apierrors.NewNotFound(resourceOf(r), r.Name)
 	}
+	//lint:ignore SA1019 old clients say it so
 	if r.Kind.Resource == "jobs" && defaultPolicy(r) == gcOrphan && o.PropagationPolicy == nil && o.OrphanDependents == nil {
 		r.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
 	}
@@ -222,7 +223,9 @@ func gcFinalizers(r *Request, obj kinds.Object, o *metav1.DeleteOptions) (fins [
 	have := obj.GetFinalizers()
 	switch {
 	case policy == gcUnsupported:
+	//lint:ignore SA1019 old clients say it so
 	case o.OrphanDependents != nil:
+		//lint:ignore SA1019 old clients say it so
 		orphan = *o.OrphanDependents
 	case o.PropagationPolicy != nil:
 		orphan = *o.PropagationPolicy == metav1.DeletePropagationOrphan

@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -235,8 +234,4 @@ func managerName(manager, agent string) string {
 
 func (e *Engine) time() metav1.Time {
 	return metav1.NewTime(e.Now()).Rfc3339Copy()
-}
-
-func internal(format string, args ...any) error {
-	return apierrors.NewInternalError(fmt.Errorf(format, args...))
 }

@@ -2,13 +2,13 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -247,7 +247,7 @@ func checkRevision(r *Request, obj, old kinds.Object) error {
 		return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), rv, err.Error())})
 	}
-	return apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(conflictText))
+	return apierrors.NewConflict(resourceOf(r), r.Name, errors.New(conflictText))
 }
 
 // beforeUpdate prepares and validates (registry/rest, BeforeUpdate).
@@ -279,7 +279,7 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	}
 	obj.SetSelfLink("")
 	meta := field.NewPath("metadata")
-	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, path.ValidatePathSegmentName, meta)
+	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, pathSegment, meta)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)...)
 	if validate != nil {
 		errs = append(errs, validate(obj, old)...)
