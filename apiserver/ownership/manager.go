@@ -34,8 +34,8 @@ type Manager struct {
 
 	shapes shapes
 
-	mu       sync.RWMutex
-	managers map[form]*managedfields.FieldManager
+	mu      sync.RWMutex
+	filters map[form]map[fieldpath.APIVersion]fieldpath.Filter
 }
 
 type form struct {
@@ -47,7 +47,7 @@ type form struct {
 // New makes a Manager. scheme must hold the types of all served forms; find is
 // the table's.
 func New(scheme *runtime.Scheme, find func(schema.GroupVersionKind) (*kinds.Kind, bool)) *Manager {
-	return &Manager{scheme: scheme, find: find, managers: map[form]*managedfields.FieldManager{}}
+	return &Manager{scheme: scheme, find: find, filters: map[form]map[fieldpath.APIVersion]fieldpath.Filter{}}
 }
 
 // Update sets obj's managed fields after manager changed live into obj through
@@ -183,28 +183,63 @@ func (t types) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
 	return t.known.TypedToObject(v)
 }
 
+// fieldManager makes a field manager for one write.
 func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*managedfields.FieldManager, error) {
 	if codec.IsHub(v) {
 		v = nil
 	}
+	m.once.Do(m.load)
 	key := form{k, v, sub}
 	m.mu.RLock()
-	fm := m.managers[key]
+	filters, ok := m.filters[key]
 	m.mu.RUnlock()
-	if fm != nil {
-		return fm, nil
+	if !ok {
+		filters = resets(k, sub)
+		m.mu.Lock()
+		m.filters[key] = filters
+		m.mu.Unlock()
 	}
-	m.once.Do(m.load)
 	c := converter{m: m, kind: k}
 	hub := schema.GroupVersion{Group: k.Group, Version: k.Version}
-	fm, err := managedfields.NewDefaultFieldManager(m.types, c, c, c, codec.GVK(k, v), hub, sub, resets(k, sub))
+	fm, err := managedfields.NewDefaultFieldManager(&remembered{TypeConverter: m.types}, c, c, c, codec.GVK(k, v), hub, sub, filters)
 	if err != nil {
 		return nil, fmt.Errorf("ownership: %s: %w", k.Kind, err)
 	}
-	m.mu.Lock()
-	m.managers[key] = fm
-	m.mu.Unlock()
 	return fm, nil
+}
+
+// remembered is a TypeConverter for one write. The field manager turns the same
+// objects into typed values and back for every manager that owns something;
+// remembering the pairs spares all but the first.
+type remembered struct {
+	managedfields.TypeConverter
+	objs []runtime.Object
+	vals []*typed.TypedValue
+}
+
+func (r *remembered) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	if len(opts) == 0 { // what a client applies is judged strictly, and once
+		return r.TypeConverter.ObjectToTyped(obj)
+	}
+	for i := range r.objs {
+		if r.objs[i] == obj {
+			return r.vals[i], nil
+		}
+	}
+	v, err := r.TypeConverter.ObjectToTyped(obj, opts...)
+	if err == nil {
+		r.objs, r.vals = append(r.objs, obj), append(r.vals, v)
+	}
+	return v, err
+}
+
+func (r *remembered) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	for i := range r.vals {
+		if r.vals[i] == v {
+			return r.objs[i], nil
+		}
+	}
+	return r.TypeConverter.TypedToObject(v)
 }
 
 // resets are the fields that a write through sub never owns: what the
