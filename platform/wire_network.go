@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 
-	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/network"
 )
 
@@ -32,4 +31,3 @@ func (p *process) chooseRanges() error {
 	p.services = netip.MustParsePrefix(p.cfg.ServiceCIDR)
 	return nil
 }
-func (p *process) admission() admission.Chain { return nil }
