@@ -206,7 +206,7 @@ func (c *podCheck) claimRepeats(claim v1.ResourceClaim, seen map[string]bool, pa
 		c.Duplicate(path, key)
 	} else if claim.Request == "" {
 		for other := range seen {
-			if strings.HasPrefix(other, claim.Name+"/") {
+			if name, _, ok := strings.Cut(other, "/"); ok && name == claim.Name {
 				c.Duplicate(path, claim.Name)
 			}
 		}
