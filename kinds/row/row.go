@@ -77,3 +77,12 @@ func Messages(value any, msgs []string, path *field.Path) field.ErrorList {
 	l.Messages(path, value, msgs)
 	return l.Errors()
 }
+
+// Immutable refuses a change of a field whose value Kubernetes shows as its internal
+// type.
+func Immutable(value, old any, path *field.Path) field.ErrorList {
+	if Same(old, value) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, Untagged(value), "field is immutable")}
+}
