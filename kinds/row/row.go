@@ -6,7 +6,7 @@ package row
 
 import (
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,8 +16,8 @@ import (
 )
 
 // PathSegment is the name rule of RBAC's kinds: whatever a URL path can carry.
-func PathSegment(name string, prefix bool) []string {
-	return path.ValidatePathSegmentName(name, prefix)
+func PathSegment(name string, _ bool) []string {
+	return content.IsPathSegmentName(name)
 }
 
 // Hub is the served form of a kind that is its hub.
