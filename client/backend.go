@@ -49,13 +49,7 @@ type Backend interface {
 }
 
 // EventStream is a cursor over the changes of one kind.
-type EventStream interface {
-	// Next blocks for the next events, at least one. It fails with the context's
-	// error, or with a 410 StatusError ("Expired") when the cursor fell behind the
-	// server's history: list again then.
-	Next(ctx context.Context) ([]Event, error)
-	Close()
-}
+type EventStream = kinds.EventStream
 
 // Event is one change. Old is nil for Added; New is nil for Deleted, Old then is
 // the last state with the deletion's resourceVersion.

@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"net"
 
 	v1 "k8s.io/api/core/v1"
 
@@ -32,4 +33,19 @@ type Volumes interface {
 	// Unmount takes all volumes of the pod away; what only lived with the pod is
 	// deleted. An unknown pod is no error.
 	Unmount(ctx context.Context, podUID string) error
+}
+
+// SubPaths is an optional ability of Volumes: it makes one file or directory inside
+// a volume mountable. What it returns lies inside base whatever links sub goes
+// through, is made as a directory where it does not exist, and lives until the
+// pod's Unmount.
+type SubPaths interface {
+	SubPath(ctx context.Context, pod *v1.Pod, c *v1.Container, mount int, base volume.Mount, sub string) (string, error)
+}
+
+// PodDialer is an optional ability of PodNetwork: it connects to an address as the
+// pod itself would, so that port-forward reaches what listens on the pod's
+// loopback. Without it the pod's address is dialled.
+type PodDialer interface {
+	DialPod(ctx context.Context, podUID, netns, network, address string) (net.Conn, error)
 }

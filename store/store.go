@@ -74,9 +74,15 @@ type RangeResult struct {
 
 // Watch asks for the changes of keys in [Start, End) with a revision of at least
 // From. From 0 means: only what comes after now.
+//
+// A From that is still to come is waited for. A From older than the compaction
+// gives ErrCompacted.
 type Watch struct {
 	Start, End string
 	From       int64
+	// Quiet asks for no Batches that only carry progress: Next then returns only
+	// with events. Without it, every advance of the store's revision is told.
+	Quiet bool
 }
 
 // Batch is a run of events in revision order. Revision says how far the watcher
@@ -102,14 +108,22 @@ type Watcher interface {
 type Store interface {
 	// Commit applies txn and returns its revision. A guard that does not hold
 	// gives a *ConflictError and no revision is used. A txn that changes nothing
-	// (only deletes of absent keys) returns the current revision.
+	// (only deletes of absent keys) returns the current revision. Once Commit has
+	// answered, Revision, Range and Watch show at least its revision.
+	// An error of ctx means that nothing was applied. Any other error than a
+	// conflict, ErrInvalid, ErrNoSpace and ErrClosed leaves open whether txn was
+	// applied.
 	Commit(ctx context.Context, txn Txn) (revision int64, err error)
+	// Range reads a consistent state. A revision that has been compacted gives
+	// ErrCompacted, one that is still to come ErrFuture.
 	Range(ctx context.Context, r Range) (RangeResult, error)
 	Watch(ctx context.Context, w Watch) (Watcher, error)
 	// Revision is the newest revision that is durable and visible.
 	Revision() int64
 	// Compact forgets what is older than revision except the newest value of each
-	// key. Ranges and watches below it then fail with ErrCompacted.
+	// key. Ranges and watches below it then fail with ErrCompacted. Compacting
+	// what is compacted already changes nothing; ErrFuture if revision is still to
+	// come.
 	Compact(ctx context.Context, revision int64) error
 	Close() error
 }
@@ -120,6 +134,7 @@ var (
 	ErrFuture    = errors.New("store: the revision asked for is in the future")
 	ErrClosed    = errors.New("store: closed")
 	ErrNoSpace   = errors.New("store: no space left for writing")
+	ErrInvalid   = errors.New("store: invalid transaction")
 	ErrInUse     = errors.New("store: the directory is in use by another process")
 )
 

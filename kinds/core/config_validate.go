@@ -43,7 +43,8 @@ func validateConfigMapUpdate(c, old *v1.ConfigMap) field.ErrorList {
 	var l rules.List
 	if old.Immutable != nil && *old.Immutable {
 		stillFrozen(&l, c.Immutable)
-		if !reflect.DeepEqual(c.Data, old.Data) {
+		// No data and empty data are the same, unlike binaryData and secrets.
+		if !maps.Equal(c.Data, old.Data) {
 			l.Forbidden(field.NewPath("data"), frozen)
 		}
 		if !reflect.DeepEqual(c.BinaryData, old.BinaryData) {

@@ -6,29 +6,43 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // Kinds returns the rows of the core group, in the order of their names.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{
+	const both = rules.MetaUpdate | rules.MetaFull
+	rows := []*kinds.Kind{
 		binding(),
 		componentStatus(),
-		configMap(),
-		endpoints(),
+		rules.WithMeta(configMap(), both),
+		rules.WithMeta(endpoints(), both),
 		event(),
-		limitRange(),
-		namespace(),
-		node(),
-		persistentVolumeClaim(),
-		persistentVolume(),
-		pod(),
-		podTemplate(),
-		replicationController(),
-		resourceQuota(),
-		secret(),
-		serviceAccount(),
-		service(),
+		rules.WithMeta(limitRange(), rules.MetaFull),
+		rules.WithMeta(namespace(), both),
+		rules.WithMeta(node(), both),
+		rules.WithMeta(persistentVolumeClaim(), both),
+		rules.WithMeta(persistentVolume(), rules.MetaFullTwice),
+		rules.WithMeta(pod(), both),
+		rules.WithMeta(podTemplate(), rules.MetaUpdate),
+		rules.WithMeta(replicationController(), rules.MetaUpdate),
+		rules.WithMeta(resourceQuota(), rules.MetaUpdate),
+		rules.WithMeta(secret(), both),
+		rules.WithMeta(serviceAccount(), both),
+		rules.WithMeta(service(), rules.MetaUpdate),
 	}
+	for _, k := range rows {
+		for name, s := range k.Subresources {
+			switch {
+			case s.ValidateUpdate == nil:
+			case name == "ephemeralcontainers" || name == "resize":
+				rules.MetaSubresource(k, name, both)
+			default:
+				rules.MetaSubresource(k, name, rules.MetaUpdate)
+			}
+		}
+	}
+	return rows
 }
 
 // row starts the row of a core kind: everything that all of them share.

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 what is deprecated is served still
+
 package core
 
 import (
@@ -56,7 +58,7 @@ func validateNodeStatus(n, old *v1.Node) field.ErrorList {
 	seen := map[v1.NodeAddress]bool{}
 	for i, a := range n.Status.Addresses {
 		if seen[a] {
-			l.Duplicate(field.NewPath("status", "addresses").Index(i), a)
+			l.Duplicate(field.NewPath("status", "addresses").Index(i), rules.Internal(a))
 		}
 		seen[a] = true
 	}
@@ -114,7 +116,7 @@ func taints(l *rules.List, list []v1.Taint, path *field.Path) {
 			taintEffect(l, t.Effect, at.Child("effect"))
 		}
 		if k := (key{t.Effect, t.Key}); seen[k] {
-			err := field.Duplicate(at, t)
+			err := field.Duplicate(at, rules.Internal(t))
 			err.Detail = "taints must be unique by key and effect pair"
 			l.Add(err)
 		} else {
@@ -191,7 +193,7 @@ func declaredFeatures(l *rules.List, list []string, path *field.Path) {
 func configSource(l *rules.List, s *v1.NodeConfigSource, status bool, path *field.Path) {
 	c, at := s.ConfigMap, path.Child("configMap")
 	if c == nil {
-		l.Invalid(path, s, "exactly one reference subfield must be non-nil")
+		l.Invalid(path, rules.Internal(s), "exactly one reference subfield must be non-nil")
 		return
 	}
 	for _, f := range []struct{ name, value string }{{"uid", string(c.UID)}, {"resourceVersion", c.ResourceVersion}} {

@@ -102,10 +102,10 @@ func volumeCapacity(l *rules.List, c v1.ResourceList, path *field.Path) {
 func volumeSourcesA(l *rules.List, pv *v1.PersistentVolume) []sourceCheck {
 	s := &pv.Spec.PersistentVolumeSource
 	return []sourceCheck{
-		{s.HostPath != nil, "hostPath", "", func(p *field.Path) { hostPath(l, s.HostPath, p) }},
-		{s.GCEPersistentDisk != nil, "gcePersistentDisk", "persistentDisk", func(p *field.Path) { gceDisk(l, s.GCEPersistentDisk, p) }},
-		{s.AWSElasticBlockStore != nil, "awsElasticBlockStore", "", func(p *field.Path) { awsStore(l, s.AWSElasticBlockStore, p) }},
-		{s.Glusterfs != nil, "glusterfs", "", func(p *field.Path) {
+		{set: s.HostPath != nil, name: "hostPath", check: func(p *field.Path) { hostPath(l, s.HostPath, p) }},
+		{set: s.GCEPersistentDisk != nil, name: "gcePersistentDisk", at: "persistentDisk", check: func(p *field.Path) { gceDisk(l, s.GCEPersistentDisk, p) }},
+		{set: s.AWSElasticBlockStore != nil, name: "awsElasticBlockStore", check: func(p *field.Path) { awsStore(l, s.AWSElasticBlockStore, p) }},
+		{set: s.Glusterfs != nil, name: "glusterfs", check: func(p *field.Path) {
 			l.Need(p, "endpoints", s.Glusterfs.EndpointsName)
 			l.Need(p, "path", s.Glusterfs.Path)
 			if ns := s.Glusterfs.EndpointsNamespace; ns != nil && *ns == "" {
@@ -114,41 +114,41 @@ func volumeSourcesA(l *rules.List, pv *v1.PersistentVolume) []sourceCheck {
 				l.Name(p.Child("endpointsNamespace"), *ns, rules.DNSLabel)
 			}
 		}},
-		{s.Flocker != nil, "flocker", "", func(p *field.Path) { flocker(l, s.Flocker, p) }},
-		{s.NFS != nil, "nfs", "", func(p *field.Path) { nfs(l, s.NFS, p) }},
-		{s.RBD != nil, "rbd", "", func(p *field.Path) { rbd(l, s.RBD.CephMonitors, s.RBD.RBDImage, p) }},
-		{s.Quobyte != nil, "quobyte", "", func(p *field.Path) { quobyte(l, s.Quobyte, p) }},
-		{s.CephFS != nil, "cephFS", "cephfs", func(p *field.Path) { monitors(l, s.CephFS.Monitors, p) }},
-		{s.ISCSI != nil, "iscsi", "", func(p *field.Path) { iscsiVolume(l, s.ISCSI, pv.Name, p) }},
-		{s.Cinder != nil, "cinder", "", func(p *field.Path) {
+		{set: s.Flocker != nil, name: "flocker", check: func(p *field.Path) { flocker(l, s.Flocker, p) }},
+		{set: s.NFS != nil, name: "nfs", check: func(p *field.Path) { nfs(l, s.NFS, p) }},
+		{set: s.RBD != nil, name: "rbd", check: func(p *field.Path) { rbd(l, s.RBD.CephMonitors, s.RBD.RBDImage, p) }},
+		{set: s.Quobyte != nil, name: "quobyte", check: func(p *field.Path) { quobyte(l, s.Quobyte, p) }},
+		{set: s.CephFS != nil, name: "cephFS", at: "cephfs", check: func(p *field.Path) { monitors(l, s.CephFS.Monitors, p) }},
+		{set: s.ISCSI != nil, name: "iscsi", check: func(p *field.Path) { iscsiVolume(l, s.ISCSI, pv.Name, p) }},
+		{set: s.Cinder != nil, name: "cinder", check: func(p *field.Path) {
 			l.Need(p, "volumeID", s.Cinder.VolumeID)
 			secretNamed(l, s.Cinder.SecretRef, p)
 		}},
-		{s.FC != nil, "fc", "", func(p *field.Path) { fibreChannel(l, s.FC, p) }},
+		{set: s.FC != nil, name: "fc", check: func(p *field.Path) { fibreChannel(l, s.FC, p) }},
 	}
 }
 
 func volumeSourcesB(l *rules.List, pv *v1.PersistentVolume, spec *field.Path) []sourceCheck {
 	s := &pv.Spec.PersistentVolumeSource
 	return []sourceCheck{
-		{s.FlexVolume != nil, "flexVolume", "", func(p *field.Path) { flex(l, s.FlexVolume.Driver, s.FlexVolume.Options, p) }},
-		{s.AzureFile != nil, "azureFile", "", func(p *field.Path) {
+		{set: s.FlexVolume != nil, name: "flexVolume", check: func(p *field.Path) { flex(l, s.FlexVolume.Driver, s.FlexVolume.Options, p) }, beside: true},
+		{set: s.AzureFile != nil, name: "azureFile", check: func(p *field.Path) {
 			l.Need(p, "secretName", s.AzureFile.SecretName)
 			l.Need(p, "shareName", s.AzureFile.ShareName)
 			if ns := s.AzureFile.SecretNamespace; ns != nil {
 				l.Need(p, "secretNamespace", *ns)
 			}
 		}},
-		{s.VsphereVolume != nil, "vsphereVolume", "", func(p *field.Path) { l.Need(p, "volumePath", s.VsphereVolume.VolumePath) }},
-		{s.PhotonPersistentDisk != nil, "photonPersistentDisk", "", func(p *field.Path) { l.Need(p, "pdID", s.PhotonPersistentDisk.PdID) }},
-		{s.PortworxVolume != nil, "portworxVolume", "", func(p *field.Path) { l.Need(p, "volumeID", s.PortworxVolume.VolumeID) }},
-		{s.AzureDisk != nil, "azureDisk", "", func(p *field.Path) { azureDisk(l, s.AzureDisk, p) }},
-		{s.ScaleIO != nil, "scaleIO", "", func(p *field.Path) {
+		{set: s.VsphereVolume != nil, name: "vsphereVolume", check: func(p *field.Path) { l.Need(p, "volumePath", s.VsphereVolume.VolumePath) }},
+		{set: s.PhotonPersistentDisk != nil, name: "photonPersistentDisk", check: func(p *field.Path) { l.Need(p, "pdID", s.PhotonPersistentDisk.PdID) }},
+		{set: s.PortworxVolume != nil, name: "portworxVolume", check: func(p *field.Path) { l.Need(p, "volumeID", s.PortworxVolume.VolumeID) }},
+		{set: s.AzureDisk != nil, name: "azureDisk", check: func(p *field.Path) { azureDisk(l, s.AzureDisk, p) }},
+		{set: s.ScaleIO != nil, name: "scaleIO", check: func(p *field.Path) {
 			l.Need(p, "gateway", s.ScaleIO.Gateway)
 			l.Need(p, "system", s.ScaleIO.System)
 			l.Need(p, "volumeName", s.ScaleIO.VolumeName)
 		}},
-		{s.Local != nil, "local", "", func(p *field.Path) {
+		{set: s.Local != nil, name: "local", check: func(p *field.Path) {
 			if s.Local.Path == "" {
 				l.Required(p.Child("path"), "")
 			} else {
@@ -158,14 +158,14 @@ func volumeSourcesB(l *rules.List, pv *v1.PersistentVolume, spec *field.Path) []
 				l.Required(spec.Child("nodeAffinity"), "Local volume requires node affinity")
 			}
 		}},
-		{s.StorageOS != nil, "storageos", "", func(p *field.Path) {
+		{set: s.StorageOS != nil, name: "storageos", check: func(p *field.Path) {
 			storageOS(l, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, p)
 			if ref := s.StorageOS.SecretRef; ref != nil {
 				l.Need(p.Child("secretRef"), "name", ref.Name)
 				l.Need(p.Child("secretRef"), "namespace", ref.Namespace)
 			}
 		}},
-		{s.CSI != nil, "csi", "", func(p *field.Path) { csiVolume(l, s.CSI, p) }},
+		{set: s.CSI != nil, name: "csi", check: func(p *field.Path) { csiVolume(l, s.CSI, p) }},
 	}
 }
 
@@ -237,7 +237,7 @@ func validatePersistentVolumeUpdate(pv, old *v1.PersistentVolume) field.ErrorLis
 	}
 	l.Add(rules.Immutable(pv.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Spec.NodeAffinity != nil && !sameVolumeAffinity(pv.Spec.NodeAffinity, old.Spec.NodeAffinity) {
-		l.Invalid(field.NewPath("nodeAffinity"), pv.Spec.NodeAffinity, apivalidation.FieldImmutableErrorMsg+", except for updating from beta label to GA")
+		l.Invalid(field.NewPath("nodeAffinity"), rules.Internal(pv.Spec.NodeAffinity), apivalidation.FieldImmutableErrorMsg+", except for updating from beta label to GA")
 	}
 	if old.Spec.VolumeAttributesClassName != nil && pv.Spec.VolumeAttributesClassName == nil {
 		l.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden")

@@ -262,7 +262,7 @@ func (c *podCheck) families(ips, was []string, value any, path *field.Path) {
 		c.Add(field.InternalError(path, fmt.Errorf("failed to check for dual stack with error:%v", err)))
 	}
 	if !dual || len(ips) > 2 {
-		c.Invalid(path, value, "may specify no more than one IP for each IP family")
+		c.Invalid(path, rules.Internal(value), "may specify no more than one IP for each IP family")
 	}
 }
 

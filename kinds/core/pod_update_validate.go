@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // updateCheck begins to judge a pod that replaces old.
@@ -186,12 +188,12 @@ func (c *podCheck) nodeAffinityNarrows(is, was *v1.NodeAffinity, path *field.Pat
 		terms = is.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	}
 	if len(old) > 0 && len(old) != len(terms) {
-		c.Invalid(path, terms, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")
+		c.Invalid(path, rules.Internal(terms), "no additions/deletions to non-empty NodeSelectorTerms list are allowed")
 		return
 	}
 	for i := range old {
 		if !termNarrows(&terms[i], &old[i]) {
-			c.Invalid(path.Index(i), terms[i], "only additions are allowed (no mutations or deletions)")
+			c.Invalid(path.Index(i), rules.Internal(terms[i]), "only additions are allowed (no mutations or deletions)")
 		}
 	}
 }

@@ -107,7 +107,7 @@ func (c *podCheck) tokenPaths(path *field.Path) {
 func (c *podCheck) trustBundle(b *v1.ClusterTrustBundleProjection, path *field.Path) {
 	switch {
 	case b.Name != nil && b.SignerName != nil:
-		c.Invalid(path, b, "only one of name and signerName may be used")
+		c.Invalid(path, rules.Internal(b), "only one of name and signerName may be used")
 	case b.Name != nil:
 		if *b.Name == "" {
 			c.Required(path.Child("name"), "must be a valid object name")

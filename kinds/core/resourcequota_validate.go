@@ -109,7 +109,7 @@ func quotaSelector(l *rules.List, s *v1.ResourceQuotaSpec, path *field.Path) {
 		}
 		for _, name := range names(s.Hard) {
 			if isQuotaResource(name) && !scopeCounts(r.ScopeName, name) {
-				l.Invalid(path, s.ScopeSelector, "unsupported scope applied to resource")
+				l.Invalid(path, rules.Internal(s.ScopeSelector), "unsupported scope applied to resource")
 			}
 		}
 		switch r.ScopeName {

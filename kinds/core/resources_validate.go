@@ -206,7 +206,7 @@ func (c *podCheck) claimRepeats(claim v1.ResourceClaim, seen map[string]bool, pa
 		c.Duplicate(path, key)
 	} else if claim.Request == "" {
 		for other := range seen {
-			if strings.HasPrefix(other, claim.Name+"/") {
+			if name, _, ok := strings.Cut(other, "/"); ok && name == claim.Name {
 				c.Duplicate(path, claim.Name)
 			}
 		}
@@ -239,10 +239,10 @@ func (c *podCheck) resourceClaims(path *field.Path) {
 			seen[claim.Name] = true
 		}
 		if claim.ResourceClaimName != nil && claim.ResourceClaimTemplateName != nil {
-			c.Invalid(at, claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified")
+			c.Invalid(at, rules.Internal(claim), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified")
 		}
 		if claim.ResourceClaimName == nil && claim.ResourceClaimTemplateName == nil {
-			c.Invalid(at, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
+			c.Invalid(at, rules.Internal(claim), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
 		}
 		if claim.ResourceClaimName != nil {
 			c.Name(at.Child("resourceClaimName"), *claim.ResourceClaimName, rules.DNSSubdomain)

@@ -31,12 +31,12 @@ func (c *podCheck) security(sc *v1.SecurityContext, path *field.Path) {
 	c.seccomp(sc.SeccompProfile, path.Child("seccompProfile"))
 	if sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation {
 		if sc.Privileged != nil && *sc.Privileged {
-			c.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+			c.Invalid(path, rules.Internal(sc), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
 		}
 		if sc.Capabilities != nil {
 			for _, name := range sc.Capabilities.Add {
 				if name == "CAP_SYS_ADMIN" {
-					c.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
+					c.Invalid(path, rules.Internal(sc), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
 				}
 			}
 		}
@@ -102,7 +102,7 @@ func (c *podCheck) seccomp(p *v1.SeccompProfile, path *field.Path) {
 	switch {
 	case p.Type != v1.SeccompProfileTypeLocalhost:
 		if p.LocalhostProfile != nil {
-			c.Invalid(at, p, "can only be set when seccomp type is Localhost")
+			c.Invalid(at, rules.Internal(p), "can only be set when seccomp type is Localhost")
 		}
 	case p.LocalhostProfile == nil:
 		c.Required(at, "must be set when seccomp type is Localhost")

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
-	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -142,6 +141,15 @@ func (c *serviceCheck) affinity() {
 	}
 }
 
+// ValidateServiceClusterIPs judges clusterIP, clusterIPs, ipFamilies and
+// ipFamilyPolicy alone, as the server does before it gives addresses. old is nil on
+// creation.
+func ValidateServiceClusterIPs(s, old *v1.Service) field.ErrorList {
+	c := serviceCheck{service: s, old: old, spec: &s.Spec, path: field.NewPath("spec")}
+	c.clusterIPs()
+	return c.Errors()
+}
+
 // clusterIPs judges the cluster's addresses and their families against each other.
 func (c *serviceCheck) clusterIPs() {
 	s := c.spec
@@ -235,20 +243,9 @@ func (c *serviceCheck) portNumbers() {
 	for i, p := range ports {
 		same := func(o v1.ServicePort) bool { return o.Protocol == p.Protocol && o.Port == p.Port }
 		if slices.ContainsFunc(ports[:i], same) {
-			c.Duplicate(path.Index(i), internalPort{Protocol: p.Protocol, Port: p.Port})
+			c.Duplicate(path.Index(i), rules.Internal(v1.ServicePort{Protocol: p.Protocol, Port: p.Port}))
 		}
 	}
-}
-
-// internalPort prints as Kubernetes prints a service port in a message, with the
-// names of its internal type.
-type internalPort struct {
-	Name        string
-	Protocol    v1.Protocol
-	AppProtocol *string
-	Port        int32
-	TargetPort  any
-	NodePort    int32
 }
 
 func (c *serviceCheck) sourceRanges() {
@@ -337,171 +334,4 @@ func (c *serviceCheck) trafficPolicies() {
 		rules.Supported(&c.List, c.path.Child("trafficDistribution"), *d, v1.ServiceTrafficDistributionPreferClose,
 			v1.ServiceTrafficDistributionPreferSameZone, v1.ServiceTrafficDistributionPreferSameNode)
 	}
-}
-
-func validateServiceUpdate(s, old *v1.Service) field.ErrorList {
-	c := serviceCheck{service: s, old: old, spec: &s.Spec, path: field.NewPath("spec")}
-	if s.Spec.Type != v1.ServiceTypeExternalName && old.Spec.Type != v1.ServiceTypeExternalName {
-		if !headless(s) || !headless(old) {
-			c.keepsClusterIPs()
-		}
-		if !headless(s) && !headless(old) {
-			c.keepsFamilies()
-		}
-	}
-	if s.Spec.Type == v1.ServiceTypeLoadBalancer && old.Spec.Type == v1.ServiceTypeLoadBalancer && !ptr.Equal(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
-		c.Invalid(c.path.Child("loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set")
-	}
-	c.class()
-	if usesHealthCheckPort(old) && usesHealthCheckPort(s) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
-		c.Forbidden(c.path.Child("healthCheckNodePort"), "field is immutable")
-	}
-	c.Add(checkService(s, old)...)
-	return c.Errors()
-}
-
-const setOnce = "may not change once set"
-
-// keepsClusterIPs lets a second address come and go, but none change.
-func (c *serviceCheck) keepsClusterIPs() {
-	is, was := c.spec.ClusterIPs, c.old.Spec.ClusterIPs
-	path := c.path.Child("clusterIPs")
-	first := len(is) > 0 && len(was) > 0 && is[0] != was[0]
-	switch {
-	case len(is) == len(was):
-		for i := range is {
-			if is[i] != was[i] {
-				c.Invalid(path.Index(i), is, setOnce)
-			}
-		}
-	case len(is) > len(was):
-		if first {
-			c.Invalid(path.Index(0), is, setOnce)
-		}
-	default:
-		if len(is) == 0 {
-			c.Invalid(path.Index(0), is, "primary clusterIP can not be unset")
-		}
-		if first {
-			c.Invalid(path.Index(0), is, setOnce)
-		}
-		if len(is) == 1 {
-			c.singleStack("must be set to 'SingleStack' when releasing the secondary clusterIP")
-		}
-	}
-}
-
-func (c *serviceCheck) keepsFamilies() {
-	is, was := c.spec.IPFamilies, c.old.Spec.IPFamilies
-	path := c.path.Child("ipFamilies").Index(0)
-	first := len(is) > 0 && len(was) > 0 && is[0] != was[0]
-	switch {
-	case len(is) == len(was):
-		for i := range is {
-			if is[i] != was[i] {
-				c.Invalid(path, is, setOnce)
-			}
-		}
-	case len(is) > len(was):
-		if first {
-			c.Invalid(path, c.spec.ClusterIPs, setOnce)
-		}
-	default:
-		if len(c.spec.ClusterIPs) == 0 {
-			c.Invalid(path, is, "primary ipFamily can not be unset")
-		}
-		if first {
-			c.Invalid(path, c.spec.ClusterIPs, setOnce)
-		}
-		if len(is) == 1 {
-			c.singleStack("must be set to 'SingleStack' when releasing the secondary ipFamily")
-		}
-	}
-}
-
-func (c *serviceCheck) singleStack(detail string) {
-	if p := c.spec.IPFamilyPolicy; p == nil || *p != v1.IPFamilyPolicySingleStack {
-		c.Invalid(c.path.Child("ipFamilyPolicy"), p, detail)
-	}
-}
-
-func validateServiceStatus(s, old *v1.Service) field.ErrorList {
-	return ValidateLoadBalancerStatus(&s.Status.LoadBalancer, &old.Status.LoadBalancer, field.NewPath("status", "loadBalancer"), s.Spec.Type)
-}
-
-// ValidateLoadBalancerStatus judges the addresses that a load balancer gave to a
-// service.
-func ValidateLoadBalancerStatus(s, old *v1.LoadBalancerStatus, path *field.Path, serviceType v1.ServiceType) field.ErrorList {
-	var l rules.List
-	path = path.Child("ingress")
-	if serviceType != v1.ServiceTypeLoadBalancer && len(s.Ingress) > 0 {
-		l.Forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")
-		return l.Errors()
-	}
-	var was []string
-	for i := range old.Ingress {
-		if old.Ingress[i].IP != "" {
-			was = append(was, old.Ingress[i].IP)
-		}
-	}
-	for i := range s.Ingress {
-		in, at := &s.Ingress[i], path.Index(i)
-		if in.IP != "" {
-			l.Add(rules.IP(in.IP, at.Child("ip"), was...)...)
-		}
-		switch mode := at.Child("ipMode"); {
-		case in.IPMode == nil && in.IP != "":
-			l.Required(mode, "must be specified when `ip` is set")
-		case in.IPMode != nil && in.IP == "":
-			l.Forbidden(mode, "may not be specified when `ip` is not set")
-		case in.IPMode != nil:
-			rules.Supported(&l, mode, *in.IPMode, v1.LoadBalancerIPModeProxy, v1.LoadBalancerIPModeVIP)
-		}
-		if in.Hostname != "" {
-			l.Messages(at.Child("hostname"), in.Hostname, validation.IsDNS1123Subdomain(in.Hostname))
-			if netutils.ParseIPSloppy(in.Hostname) != nil {
-				l.Invalid(at.Child("hostname"), in.Hostname, "must be a DNS name, not an IP address")
-			}
-		}
-	}
-	return l.Errors()
-}
-
-func serviceWarnings(s, _ *v1.Service) []string {
-	var out []string
-	spec, path := &s.Spec, field.NewPath("spec")
-	none := spec.Type == v1.ServiceTypeClusterIP && spec.ClusterIP == v1.ClusterIPNone
-	add := func(is bool, text string) {
-		if is {
-			out = append(out, text)
-		}
-	}
-	_, hinted := s.Annotations[v1.DeprecatedAnnotationTopologyAwareHints]
-	add(hinted, fmt.Sprintf("annotation %s is deprecated, please use %s instead", v1.DeprecatedAnnotationTopologyAwareHints, v1.AnnotationTopologyMode))
-	if spec.ClusterIP != "" && spec.ClusterIP != v1.ClusterIPNone {
-		for i, ip := range spec.ClusterIPs {
-			out = append(out, validation.GetWarningsForIP(path.Child("clusterIPs").Index(i), ip)...)
-		}
-	}
-	if none {
-		add(spec.LoadBalancerIP != "", "spec.loadBalancerIP is ignored for headless services")
-		add(len(spec.ExternalIPs) > 0, "spec.externalIPs is ignored for headless services")
-		add(spec.SessionAffinity != v1.ServiceAffinityNone, "spec.SessionAffinity is ignored for headless services")
-	}
-	for i, ip := range spec.ExternalIPs {
-		out = append(out, validation.GetWarningsForIP(path.Child("externalIPs").Index(i), ip)...)
-	}
-	external := spec.Type == v1.ServiceTypeExternalName
-	add(len(spec.ExternalIPs) > 0 && !none && !external, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
-	if spec.LoadBalancerIP != "" {
-		out = append(out, validation.GetWarningsForIP(path.Child("loadBalancerIP"), spec.LoadBalancerIP)...)
-	}
-	for i, r := range spec.LoadBalancerSourceRanges {
-		out = append(out, validation.GetWarningsForCIDR(path.Child("loadBalancerSourceRanges").Index(i), r)...)
-	}
-	add(external && len(spec.ExternalIPs) > 0, fmt.Sprintf("spec.externalIPs is ignored when spec.type is %q", v1.ServiceTypeExternalName))
-	add(!external && spec.ExternalName != "", fmt.Sprintf("spec.externalName is ignored when spec.type is not %q", v1.ServiceTypeExternalName))
-	add(ptr.Deref(spec.TrafficDistribution, "") == v1.ServiceTrafficDistributionPreferClose,
-		fmt.Sprintf("spec.trafficDistribution: %q is deprecated; use %q", v1.ServiceTrafficDistributionPreferClose, v1.ServiceTrafficDistributionPreferSameZone))
-	return out
 }

@@ -12,9 +12,6 @@ func defaultVolume(v *v1.Volume) {
 		v.EmptyDir = &v1.EmptyDirVolumeSource{}
 		return
 	}
-	if v.EmptyDir != nil {
-		return
-	}
 	if v.Image != nil && v.Image.PullPolicy == "" {
 		v.Image.PullPolicy = pullPolicy(v.Image.Reference)
 	}

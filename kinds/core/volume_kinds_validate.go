@@ -3,7 +3,6 @@ package core
 import (
 	"net"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 
@@ -256,6 +255,10 @@ func ValidateSignerName(name string, path *field.Path) field.ErrorList {
 // mounts judges a container's volumeMounts.
 func (c *podCheck) mounts(ctr *v1.Container, path *field.Path) {
 	seen := make(map[string]bool, len(ctr.VolumeMounts))
+	devices := map[string]string{}
+	for _, d := range ctr.VolumeDevices {
+		devices[d.Name] = d.DevicePath
+	}
 	for i := range ctr.VolumeMounts {
 		m, at := &ctr.VolumeMounts[i], path.Index(i)
 		c.Need(at, "name", m.Name)
@@ -267,10 +270,10 @@ func (c *podCheck) mounts(ctr *v1.Container, path *field.Path) {
 			c.Invalid(at.Child("mountPath"), m.MountPath, "must be unique")
 		}
 		seen[m.MountPath] = true
-		if slices.ContainsFunc(ctr.VolumeDevices, func(d v1.VolumeDevice) bool { return d.Name == m.Name }) {
+		if _, ok := devices[m.Name]; ok {
 			c.Invalid(at.Child("name"), m.Name, "must not already exist in volumeDevices")
 		}
-		if slices.ContainsFunc(ctr.VolumeDevices, func(d v1.VolumeDevice) bool { return d.DevicePath == m.MountPath }) {
+		if hasValue(devices, m.MountPath) {
 			c.Invalid(at.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices")
 		}
 		// What follows is told of the list, not of its item.
@@ -285,6 +288,15 @@ func (c *podCheck) mounts(ctr *v1.Container, path *field.Path) {
 		}
 		c.propagation(m, ctr, path)
 	}
+}
+
+func hasValue(m map[string]string, value string) bool {
+	for _, v := range m {
+		if v == value {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *podCheck) propagation(m *v1.VolumeMount, ctr *v1.Container, path *field.Path) {
@@ -320,6 +332,10 @@ func privileged(ctr *v1.Container) bool {
 // devices judges a container's volumeDevices.
 func (c *podCheck) devices(ctr *v1.Container, path *field.Path) {
 	names, paths := map[string]bool{}, map[string]bool{}
+	mounts := map[string]string{}
+	for _, m := range ctr.VolumeMounts {
+		mounts[m.Name] = m.MountPath
+	}
 	for i := range ctr.VolumeDevices {
 		d, at := &ctr.VolumeDevices[i], path.Index(i)
 		source := c.volumes[d.Name]
@@ -341,10 +357,10 @@ func (c *podCheck) devices(ctr *v1.Container, path *field.Path) {
 		} else {
 			paths[d.DevicePath] = true
 		}
-		if slices.ContainsFunc(ctr.VolumeMounts, func(m v1.VolumeMount) bool { return m.Name == d.Name }) {
+		if _, ok := mounts[d.Name]; ok {
 			c.Invalid(at.Child("name"), d.Name, "must not already exist in volumeMounts")
 		}
-		if slices.ContainsFunc(ctr.VolumeMounts, func(m v1.VolumeMount) bool { return m.MountPath == d.DevicePath }) {
+		if hasValue(mounts, d.DevicePath) {
 			c.Invalid(at.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts")
 		}
 		if d.Name != "" {

@@ -60,6 +60,8 @@ type sourceCheck struct {
 	// that in other errors where it differs.
 	name, at string
 	check    func(path *field.Path)
+	// beside says that the source is judged even beside another one.
+	beside bool
 }
 
 // oneSource wants one source of many; of several the first is judged. It tells
@@ -70,7 +72,7 @@ func oneSource(l *rules.List, path *field.Path, detail string, sources []sourceC
 		s := &sources[i]
 		switch {
 		case !s.set:
-		case found:
+		case found && !s.beside:
 			l.Forbidden(path.Child(s.name), detail)
 		default:
 			found = true
@@ -115,37 +117,37 @@ func (c *podCheck) emptyDir(e *v1.EmptyDirVolumeSource, path *field.Path) {
 // earlySources are those from hostPath to quobyte.
 func earlySources(l *rules.List, s *v1.VolumeSource) []sourceCheck {
 	return []sourceCheck{
-		{s.HostPath != nil, "hostPath", "", func(p *field.Path) { hostPath(l, s.HostPath, p) }},
-		{s.GitRepo != nil, "gitRepo", "", func(p *field.Path) {
+		{set: s.HostPath != nil, name: "hostPath", check: func(p *field.Path) { hostPath(l, s.HostPath, p) }},
+		{set: s.GitRepo != nil, name: "gitRepo", check: func(p *field.Path) {
 			l.Need(p, "repository", s.GitRepo.Repository)
 			l.Add(rules.RelativePath(s.GitRepo.Directory, p.Child("directory"))...)
 		}},
-		{s.GCEPersistentDisk != nil, "gcePersistentDisk", "persistentDisk", func(p *field.Path) { gceDisk(l, s.GCEPersistentDisk, p) }},
-		{s.AWSElasticBlockStore != nil, "awsElasticBlockStore", "", func(p *field.Path) { awsStore(l, s.AWSElasticBlockStore, p) }},
-		{s.Secret != nil, "secret", "", func(p *field.Path) {
+		{set: s.GCEPersistentDisk != nil, name: "gcePersistentDisk", at: "persistentDisk", check: func(p *field.Path) { gceDisk(l, s.GCEPersistentDisk, p) }},
+		{set: s.AWSElasticBlockStore != nil, name: "awsElasticBlockStore", check: func(p *field.Path) { awsStore(l, s.AWSElasticBlockStore, p) }},
+		{set: s.Secret != nil, name: "secret", check: func(p *field.Path) {
 			l.Need(p, "secretName", s.Secret.SecretName)
 			mode(l, s.Secret.DefaultMode, p.Child("defaultMode"))
 			keyPaths(l, s.Secret.Items, p.Child("items"), nil)
 		}},
-		{s.NFS != nil, "nfs", "", func(p *field.Path) { nfs(l, s.NFS, p) }},
-		{s.ISCSI != nil, "iscsi", "", func(p *field.Path) { iscsi(l, s.ISCSI, p) }},
-		{s.Glusterfs != nil, "glusterfs", "", func(p *field.Path) {
+		{set: s.NFS != nil, name: "nfs", check: func(p *field.Path) { nfs(l, s.NFS, p) }},
+		{set: s.ISCSI != nil, name: "iscsi", check: func(p *field.Path) { iscsi(l, s.ISCSI, p) }},
+		{set: s.Glusterfs != nil, name: "glusterfs", check: func(p *field.Path) {
 			l.Need(p, "endpoints", s.Glusterfs.EndpointsName)
 			l.Need(p, "path", s.Glusterfs.Path)
 		}},
-		{s.Flocker != nil, "flocker", "", func(p *field.Path) { flocker(l, s.Flocker, p) }},
-		{s.PersistentVolumeClaim != nil, "persistentVolumeClaim", "", func(p *field.Path) {
+		{set: s.Flocker != nil, name: "flocker", check: func(p *field.Path) { flocker(l, s.Flocker, p) }},
+		{set: s.PersistentVolumeClaim != nil, name: "persistentVolumeClaim", check: func(p *field.Path) {
 			l.Need(p, "claimName", s.PersistentVolumeClaim.ClaimName)
 		}},
-		{s.RBD != nil, "rbd", "", func(p *field.Path) { rbd(l, s.RBD.CephMonitors, s.RBD.RBDImage, p) }},
-		{s.Cinder != nil, "cinder", "", func(p *field.Path) {
+		{set: s.RBD != nil, name: "rbd", check: func(p *field.Path) { rbd(l, s.RBD.CephMonitors, s.RBD.RBDImage, p) }},
+		{set: s.Cinder != nil, name: "cinder", check: func(p *field.Path) {
 			l.Need(p, "volumeID", s.Cinder.VolumeID)
 			if s.Cinder.SecretRef != nil {
 				l.Need(p.Child("secretRef"), "name", s.Cinder.SecretRef.Name)
 			}
 		}},
-		{s.CephFS != nil, "cephFS", "cephfs", func(p *field.Path) { monitors(l, s.CephFS.Monitors, p) }},
-		{s.Quobyte != nil, "quobyte", "", func(p *field.Path) { quobyte(l, s.Quobyte, p) }},
+		{set: s.CephFS != nil, name: "cephFS", at: "cephfs", check: func(p *field.Path) { monitors(l, s.CephFS.Monitors, p) }},
+		{set: s.Quobyte != nil, name: "quobyte", check: func(p *field.Path) { quobyte(l, s.Quobyte, p) }},
 	}
 }
 
@@ -153,28 +155,28 @@ func earlySources(l *rules.List, s *v1.VolumeSource) []sourceCheck {
 func (c *podCheck) middleSources(s *v1.VolumeSource) []sourceCheck {
 	l := &c.List
 	return []sourceCheck{
-		{s.DownwardAPI != nil, "downwarAPI", "downwardAPI", func(p *field.Path) {
+		{set: s.DownwardAPI != nil, name: "downwarAPI", at: "downwardAPI", check: func(p *field.Path) {
 			mode(l, s.DownwardAPI.DefaultMode, p.Child("defaultMode"))
 			for i := range s.DownwardAPI.Items {
 				c.downwardFile(&s.DownwardAPI.Items[i], p)
 			}
 		}},
-		{s.FC != nil, "fc", "", func(p *field.Path) { fibreChannel(l, s.FC, p) }},
-		{s.FlexVolume != nil, "flexVolume", "", func(p *field.Path) { flex(l, s.FlexVolume.Driver, s.FlexVolume.Options, p) }},
-		{s.ConfigMap != nil, "configMap", "", func(p *field.Path) {
+		{set: s.FC != nil, name: "fc", check: func(p *field.Path) { fibreChannel(l, s.FC, p) }},
+		{set: s.FlexVolume != nil, name: "flexVolume", check: func(p *field.Path) { flex(l, s.FlexVolume.Driver, s.FlexVolume.Options, p) }},
+		{set: s.ConfigMap != nil, name: "configMap", check: func(p *field.Path) {
 			l.Need(p, "name", s.ConfigMap.Name)
 			mode(l, s.ConfigMap.DefaultMode, p.Child("defaultMode"))
 			keyPaths(l, s.ConfigMap.Items, p.Child("items"), nil)
 		}},
-		{s.AzureFile != nil, "azureFile", "", func(p *field.Path) {
+		{set: s.AzureFile != nil, name: "azureFile", check: func(p *field.Path) {
 			l.Need(p, "secretName", s.AzureFile.SecretName)
 			l.Need(p, "shareName", s.AzureFile.ShareName)
 		}},
-		{s.VsphereVolume != nil, "vsphereVolume", "", func(p *field.Path) { l.Need(p, "volumePath", s.VsphereVolume.VolumePath) }},
-		{s.PhotonPersistentDisk != nil, "photonPersistentDisk", "", func(p *field.Path) { l.Need(p, "pdID", s.PhotonPersistentDisk.PdID) }},
-		{s.PortworxVolume != nil, "portworxVolume", "", func(p *field.Path) { l.Need(p, "volumeID", s.PortworxVolume.VolumeID) }},
-		{s.AzureDisk != nil, "azureDisk", "", func(p *field.Path) { azureDisk(l, s.AzureDisk, p) }},
-		{s.StorageOS != nil, "storageos", "", func(p *field.Path) {
+		{set: s.VsphereVolume != nil, name: "vsphereVolume", check: func(p *field.Path) { l.Need(p, "volumePath", s.VsphereVolume.VolumePath) }},
+		{set: s.PhotonPersistentDisk != nil, name: "photonPersistentDisk", check: func(p *field.Path) { l.Need(p, "pdID", s.PhotonPersistentDisk.PdID) }},
+		{set: s.PortworxVolume != nil, name: "portworxVolume", check: func(p *field.Path) { l.Need(p, "volumeID", s.PortworxVolume.VolumeID) }},
+		{set: s.AzureDisk != nil, name: "azureDisk", check: func(p *field.Path) { azureDisk(l, s.AzureDisk, p) }},
+		{set: s.StorageOS != nil, name: "storageos", check: func(p *field.Path) {
 			storageOS(l, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, p)
 			if s.StorageOS.SecretRef != nil {
 				l.Need(p.Child("secretRef"), "name", s.StorageOS.SecretRef.Name)
@@ -187,13 +189,13 @@ func (c *podCheck) middleSources(s *v1.VolumeSource) []sourceCheck {
 func (c *podCheck) lateSources(s *v1.VolumeSource, name, podName string, path *field.Path) []sourceCheck {
 	l := &c.List
 	return []sourceCheck{
-		{s.Projected != nil, "projected", "", func(p *field.Path) { c.projected(s.Projected, p) }},
-		{s.ScaleIO != nil, "scaleIO", "", func(p *field.Path) {
+		{set: s.Projected != nil, name: "projected", check: func(p *field.Path) { c.projected(s.Projected, p) }},
+		{set: s.ScaleIO != nil, name: "scaleIO", check: func(p *field.Path) {
 			l.Need(p, "gateway", s.ScaleIO.Gateway)
 			l.Need(p, "system", s.ScaleIO.System)
 			l.Need(p, "volumeName", s.ScaleIO.VolumeName)
 		}},
-		{s.CSI != nil, "csi", "", func(p *field.Path) {
+		{set: s.CSI != nil, name: "csi", check: func(p *field.Path) {
 			csiDriver(l, s.CSI.Driver, p.Child("driver"))
 			if ref := s.CSI.NodePublishSecretRef; ref != nil {
 				if ref.Name == "" {
@@ -203,7 +205,7 @@ func (c *podCheck) lateSources(s *v1.VolumeSource, name, podName string, path *f
 				}
 			}
 		}},
-		{s.Ephemeral != nil, "ephemeral", "", func(p *field.Path) {
+		{set: s.Ephemeral != nil, name: "ephemeral", check: func(p *field.Path) {
 			c.ephemeralVolume(s.Ephemeral, p)
 			if podName == "" || name == "" {
 				return
@@ -213,7 +215,7 @@ func (c *podCheck) lateSources(s *v1.VolumeSource, name, podName string, path *f
 				l.Invalid(path.Child("name"), name, fmt.Sprintf("PVC name %q: %v", claim, msg))
 			}
 		}},
-		{s.Image != nil, "image", "", func(p *field.Path) {
+		{set: s.Image != nil, name: "image", check: func(p *field.Path) {
 			if c.isPod && s.Image.Reference == "" {
 				l.Required(p.Child("reference"), "")
 			}

@@ -1,0 +1,65 @@
+# make up    a running cluster with an example in it
+# make test  every test
+SHELL := /bin/bash
+GO ?= go
+KUBE := $(shell awk '$$1 == "k8s.io/kubectl" {print $$2}' go.mod)
+LDFLAGS := -s -w \
+  -X k8s.io/component-base/version.gitVersion=$(KUBE) \
+  -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)
+MONITOR := engine/monitor/embedded/skiff-monitor
+
+.PHONY: help up down build deps test-deps test test-unit test-race test-platform lint fuzz bench recorded clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+up: deps build ## install what is needed, build, start a cluster, deploy examples/hello and print its page
+	@bin/skiff status >/dev/null 2>&1 || bin/skiff up --detach
+	@examples/hello/run
+
+down: ## stop the cluster
+	bin/skiff down
+
+build: monitor ## bin/skiff
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/skiff .
+
+.PHONY: monitor
+monitor:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(MONITOR) ./engine/monitor/cmd/skiff-monitor
+
+deps: ## an OCI runtime, the one package that skiff needs
+	@command -v crun >/dev/null || command -v runc >/dev/null || ./install crun
+
+test-deps: deps
+	@command -v gcc >/dev/null || ./install gcc libc6-dev
+	@[ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || ./install busybox-static
+	@command -v runc >/dev/null || ./install runc
+	@command -v crun >/dev/null || ./install crun
+	@command -v curl >/dev/null || ./install curl
+
+test: test-deps build lint test-unit test-race test-platform ## every test
+
+test-unit:
+	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /test/platform)
+
+# The rooms where goroutines share state, under the race detector.
+RACE := ./store/... ./apiserver/... ./client/... ./controllers/... ./scheduler/... ./node/... ./network/... ./dns/...
+test-race:
+	CGO_ENABLED=1 $(GO) test -race -short $(RACE)
+
+test-platform: build ## real processes, containers and network; needs root
+	SKIFF=$(CURDIR)/bin/skiff CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./test/platform/...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	CGO_ENABLED=0 $(GO) vet ./...
+	CGO_ENABLED=0 $(GO) tool staticcheck ./...
+
+bench: build ## every figure of doc/performance.md beside its budget
+	$(GO) run ./test/bench
+
+recorded: ## answers of a real Kubernetes beside ours
+	CGO_ENABLED=0 $(GO) test -count=1 -v -run Recorded ./test/recorded
+
+clean:
+	rm -rf bin $(MONITOR)

@@ -1,0 +1,137 @@
+package apiserver
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/store"
+)
+
+// token is the opaque place where a list goes on.
+type token struct {
+	Revision int64  `json:"rv"` // -1: the newest (an inconsistent continuation)
+	After    string `json:"start"`
+}
+
+const tokenVersion = "meta.k8s.io/v1"
+
+type tokenForm struct {
+	APIVersion string `json:"v"`
+	token
+}
+
+func (t token) String() string {
+	b, err := json.Marshal(tokenForm{tokenVersion, t})
+	if err != nil { // a struct of strings and numbers
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+var errToken = errors.New("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+
+// parseToken reads a continue token (storage, DecodeContinue).
+func parseToken(s string) (token, error) {
+	bad := func(why string) (token, error) {
+		return token{}, apierrors.NewBadRequest("invalid continue token: continue key is not valid: " + why)
+	}
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return bad(err.Error())
+	}
+	var f tokenForm
+	if err := json.Unmarshal(b, &f); err != nil {
+		return bad(err.Error())
+	}
+	switch {
+	case f.APIVersion != tokenVersion:
+		return bad("server does not recognize this encoded version \"" + f.APIVersion + "\"")
+	case f.Revision == 0 || f.Revision < -1:
+		return token{}, apierrors.NewBadRequest("invalid continue token: " + errToken.Error())
+	case f.After == "":
+		return bad("encoded start key empty (version meta.k8s.io/v1)")
+	case strings.Contains(f.After, "\x00"), strings.HasPrefix(f.After, "/"), strings.Contains(f.After, ".."):
+		return bad(f.After)
+	}
+	return f.token, nil
+}
+
+// view is the state that a list shows.
+type view struct {
+	snap     cache.Snapshot
+	revision int64
+	after    string
+}
+
+// state finds the state that the options ask for.
+func (c *call) state(kc *cache.Kind, o *metainternal.ListOptions) (*view, error) {
+	if o.Continue != "" {
+		t, err := parseToken(o.Continue)
+		if err != nil {
+			return nil, err
+		}
+		if t.Revision < 0 {
+			return c.newest(kc, t.After)
+		}
+		snap, err := kc.SnapshotAt(c.ctx(), t.Revision)
+		switch {
+		case errors.Is(err, store.ErrCompacted):
+			return nil, goneToken(t)
+		case err != nil:
+			return nil, err
+		}
+		return &view{snap: snap, revision: t.Revision, after: t.After}, nil
+	}
+	rev, err := parseRevision(o.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.ResourceVersion == "":
+		return c.newest(kc, "")
+	case rev == 0:
+		s := kc.Snapshot()
+		return &view{snap: s, revision: s.Revision}, nil
+	case rev > c.s.opt.Store.Revision():
+		return nil, tooLarge(rev, c.s.opt.Store.Revision())
+	case o.ResourceVersionMatch == metav1.ResourceVersionMatchExact || o.ResourceVersionMatch == "" && o.Limit > 0:
+		if err := c.s.cache.WaitFor(c.ctx(), rev); err != nil {
+			return nil, err
+		}
+		snap, err := kc.SnapshotAt(c.ctx(), rev)
+		if errors.Is(err, store.ErrCompacted) {
+			return nil, apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
+		}
+		return &view{snap: snap, revision: rev}, err
+	}
+	if err := c.s.cache.WaitFor(c.ctx(), rev); err != nil {
+		return nil, err
+	}
+	s := kc.Snapshot()
+	return &view{snap: s, revision: s.Revision}, nil
+}
+
+func (c *call) newest(kc *cache.Kind, after string) (*view, error) {
+	if err := c.s.cache.Fresh(c.ctx()); err != nil {
+		return nil, err
+	}
+	s := kc.Snapshot()
+	return &view{snap: s, revision: s.Revision, after: after}, nil
+}
+
+// goneToken is the answer to a token whose revision is compacted; it offers to go
+// on inconsistently (storage/etcd3, handleCompactedErrorForPaging).
+func goneToken(t token) error {
+	err := apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. " +
+		"You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. " +
+		"Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
+	err.ErrStatus.Continue = token{Revision: -1, After: t.After}.String()
+	return err
+}

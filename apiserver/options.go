@@ -1,0 +1,80 @@
+package apiserver
+
+import (
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/access"
+	"skiff.dev/skiff/auth/authn"
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/store"
+	"skiff.dev/skiff/telemetry"
+)
+
+// Options make a Server. Store, Table and Scheme are required; what is nil is
+// left out: without an Authenticator everybody is anonymous, without an
+// Authorizer everybody may do everything.
+type Options struct {
+	Store store.Store
+	Table *kinds.Table
+	// Scheme holds the Go types of all served forms (kinds/scheme).
+	Scheme *runtime.Scheme
+
+	Authenticator auth.Authenticator
+	Authorizer    auth.Authorizer
+	// Admission runs after the server's own namespace lifecycle, in this order.
+	Admission admission.Chain
+
+	// TokenIssuer signs tokens; Tokens knows whose a token is, for TokenReview, and
+	// Audiences are those of this server; Rules lists what a user may do.
+	TokenIssuer TokenIssuer
+	Tokens      authn.Tokens
+	Audiences   []string
+	Rules       access.Rules
+
+	// Subresources answers streams and proxies by the subresource's name.
+	Subresources map[string]SubresourceHandler
+	// Paths are further handlers by path, behind authentication and authorization.
+	Paths []PathHandler
+
+	// Feeds follow kinds in commit order and in step with the cache: the RBAC index,
+	// the node authorizer's graph. A feed sees what exists as creations first.
+	Feeds []Feed
+
+	ServiceCIDR   netip.Prefix // default 10.96.0.0/16
+	NodePortRange [2]int       // first and last; default 30000-32767
+	// Advertise is the address of the API in the kubernetes service's endpoints;
+	// invalid: there is no such service.
+	Advertise netip.AddrPort
+	// OldVersions serves the versions that Kubernetes has dropped.
+	OldVersions bool
+
+	Telemetry *telemetry.Telemetry
+	Now       func() time.Time
+}
+
+// Feed is a follower of some kinds. Apply must be quick and not call the server.
+type Feed struct {
+	Resources []schema.GroupResource
+	Apply     func(kinds.Event)
+}
+
+func (o *Options) fill() {
+	if !o.ServiceCIDR.IsValid() {
+		o.ServiceCIDR = netip.MustParsePrefix("10.96.0.0/16")
+	}
+	if o.NodePortRange == [2]int{} {
+		o.NodePortRange = [2]int{30000, 32767}
+	}
+	if o.Telemetry == nil {
+		o.Telemetry = telemetry.Discard()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}

@@ -1,0 +1,127 @@
+package apiserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/version"
+)
+
+// Version is the Kubernetes version that the API answers for.
+var Version = version.Info{
+	Major: "1", Minor: "36", EmulationMajor: "1", EmulationMinor: "36", MinCompatibilityMajor: "1", MinCompatibilityMinor: "35",
+	GitVersion: "v1.36.3+skiff", GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
+	GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+}
+
+// path answers what is no resource.
+func (c *call) path() {
+	p := c.info.Path
+	switch {
+	case p == "/version" || p == "/version/":
+		c.serverVersion()
+		return
+	case p == "/healthz" || p == "/livez" || p == "/readyz" || strings.HasPrefix(p, "/healthz/") || strings.HasPrefix(p, "/livez/") || strings.HasPrefix(p, "/readyz/"):
+		c.health()
+		return
+	case p == "/metrics":
+		promhttp.HandlerFor(c.s.opt.Telemetry.Metrics, promhttp.HandlerOpts{}).ServeHTTP(c.w, c.r)
+		return
+	}
+	if h := c.s.pathHandler(p); h != nil {
+		h.ServeHTTP(c.w, c.r)
+		return
+	}
+	plainNotFound(c.w)
+}
+
+// pathHandler finds the handler of the longest path that fits.
+func (s *Server) pathHandler(p string) http.Handler {
+	var best *PathHandler
+	for i := range s.opt.Paths {
+		h := &s.opt.Paths[i]
+		if p == h.Path || strings.HasSuffix(h.Path, "/") && strings.HasPrefix(p, h.Path) {
+			if best == nil || len(h.Path) > len(best.Path) {
+				best = h
+			}
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return best.Handler
+}
+
+func (c *call) serverVersion() {
+	if c.r.Method != http.MethodGet {
+		c.notAllowed()
+		return
+	}
+	b, err := json.MarshalIndent(Version, "", "  ")
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	_, _ = c.w.Write(b)
+}
+
+// checks are the named checks of each health path (server/healthz).
+var checks = map[string][]string{
+	"healthz": {"ping", "log", "etcd"},
+	"livez":   {"ping", "log", "etcd"},
+	"readyz":  {"ping", "log", "etcd", "informer-sync", "shutdown"},
+}
+
+// health answers /healthz, /livez, /readyz and the checks below them.
+func (c *call) health() {
+	name, check, _ := strings.Cut(strings.TrimPrefix(c.info.Path, "/"), "/")
+	all := checks[name]
+	c.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	c.w.Header().Set("X-Content-Type-Options", "nosniff")
+	if check != "" {
+		if !slices.Contains(all, check) {
+			plainNotFound(c.w)
+			return
+		}
+		all = []string{check}
+	}
+	exclude := c.query["exclude"]
+	var b strings.Builder
+	failed := false
+	for _, n := range all {
+		switch {
+		case slices.Contains(exclude, n):
+			fmt.Fprintf(&b, "[+]%s excluded: ok\n", n)
+		case c.s.down(n):
+			failed = true
+			fmt.Fprintf(&b, "[-]%s failed: reason withheld\n", n)
+		default:
+			fmt.Fprintf(&b, "[+]%s ok\n", n)
+		}
+	}
+	if failed {
+		http.Error(c.w, b.String()+name+" check failed", http.StatusInternalServerError)
+		return
+	}
+	if _, verbose := c.query["verbose"]; verbose && check == "" {
+		fmt.Fprintf(c.w, "%s%s check passed\n", b.String(), name)
+		return
+	}
+	fmt.Fprint(c.w, "ok")
+}
+
+// down tells whether a check fails.
+func (s *Server) down(check string) bool {
+	select {
+	case <-s.closing:
+		return check == "shutdown"
+	default:
+		return false
+	}
+}

@@ -1,0 +1,94 @@
+package apiserver
+
+import (
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	selop "k8s.io/apimachinery/pkg/selection"
+
+	"skiff.dev/skiff/kinds"
+)
+
+// selection is what a list or watch selects. Labels and fields are read from the
+// typed objects; no encoding is looked at.
+type selection struct {
+	name   string // of the one object asked for, or ""
+	labels labels.Selector
+	only   *labelTerm // the labels where they are one equality, the common case
+	fields []fieldTerm
+}
+
+type labelTerm struct{ key, value string }
+
+type fieldTerm struct {
+	get   func(kinds.Object) string
+	equal bool
+	value string
+}
+
+func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields.Selector) (*selection, error) {
+	s := &selection{}
+	if ls != nil && !ls.Empty() {
+		s.labels = ls
+		if reqs, ok := ls.Requirements(); ok && len(reqs) == 1 {
+			switch reqs[0].Operator() {
+			case selop.Equals, selop.DoubleEquals, selop.In:
+				if vals := reqs[0].Values(); vals.Len() == 1 {
+					s.only = &labelTerm{reqs[0].Key(), vals.UnsortedList()[0]}
+				}
+			}
+		}
+	}
+	if fs == nil || fs.Empty() {
+		return s, nil
+	}
+	for _, req := range fs.Requirements() {
+		get := fieldGetter(k, req.Field)
+		if get == nil {
+			return nil, unknownField(k, v, req.Field)
+		}
+		s.fields = append(s.fields, fieldTerm{get: get, equal: req.Operator != selop.NotEquals, value: req.Value})
+	}
+	return s, nil
+}
+
+func fieldGetter(k *kinds.Kind, name string) func(kinds.Object) string {
+	switch name {
+	case "metadata.name":
+		return func(o kinds.Object) string { return o.GetName() }
+	case "metadata.namespace":
+		if k.Namespaced || len(k.Fields) == 0 {
+			return func(o kinds.Object) string { return o.GetNamespace() }
+		}
+	}
+	return k.Fields[name]
+}
+
+// unknownField words the error as Kubernetes does: kinds with field labels of
+// their own and those with only the general ones differ.
+func unknownField(k *kinds.Kind, _ *kinds.Version, name string) error {
+	if len(k.Fields) == 0 {
+		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
+	}
+	return apierrors.NewBadRequest("field label not supported: " + name)
+}
+
+func (s *selection) everything() bool { return s.name == "" && s.labels == nil && len(s.fields) == 0 }
+
+func (s *selection) matches(obj kinds.Object) bool {
+	if s.name != "" && obj.GetName() != s.name {
+		return false
+	}
+	for i := range s.fields {
+		if f := &s.fields[i]; (f.get(obj) == f.value) != f.equal {
+			return false
+		}
+	}
+	if s.only != nil {
+		v, ok := obj.GetLabels()[s.only.key]
+		return ok && v == s.only.value
+	}
+	return s.labels == nil || s.labels.Matches(labels.Set(obj.GetLabels()))
+}

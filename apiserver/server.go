@@ -1,0 +1,134 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/alloc"
+	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/objects"
+	"skiff.dev/skiff/apiserver/ownership"
+	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/telemetry"
+)
+
+var serviceResource = schema.GroupResource{Resource: "services"}
+
+// Server is one API server. It holds no listener: Handler serves HTTP,
+// InProcess callers of this process.
+type Server struct {
+	opt    Options
+	tel    *telemetry.Telemetry
+	table  *kinds.Table
+	cache  *cache.Cache
+	engine *objects.Engine
+
+	accepted request.Accepted
+
+	stop    context.CancelFunc
+	closing chan struct{}
+	done    chan struct{}
+}
+
+// New loads the store into the cache and makes what every cluster has: its first
+// namespaces, priority classes and the kubernetes service. ctx bounds the start
+// only.
+func New(ctx context.Context, o Options) (*Server, error) {
+	if o.Store == nil || o.Table == nil || o.Scheme == nil {
+		return nil, errors.New("apiserver: Store, Table and Scheme are required")
+	}
+	o.fill()
+	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	c, err := cache.New(ctx, o.Store, o.Table.All(), s.tel)
+	if err != nil {
+		return nil, err
+	}
+	s.cache = c
+	for _, f := range o.Feeds {
+		for _, gr := range f.Resources {
+			if k, ok := o.Table.ByResource(gr); ok && c.Of(k) != nil {
+				c.Of(k).Feed(f.Apply)
+			}
+		}
+	}
+	reader := cacheReader{s}
+	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
+	for _, p := range chain {
+		if n, ok := p.(admission.NeedsReader); ok {
+			n.SetReader(reader)
+		}
+	}
+	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services}
+	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
+		if svc, ok := obj.(*corev1.Service); ok {
+			services.Restore(svc)
+		}
+		return true
+	})
+	s.engine = objects.New(objects.Config{
+		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, o.Table.ByGVK),
+		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
+	})
+	if err := s.bootstrap(ctx, services.First()); err != nil {
+		c.Close()
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.maintain(run)
+	return s, nil
+}
+
+// Close ends the server's own work. Requests under way may fail; the store stays
+// open.
+func (s *Server) Close() {
+	s.stop()
+	close(s.closing)
+	<-s.done
+	s.cache.Close()
+}
+
+// cacheReader shows the cache to admission plugins.
+type cacheReader struct{ s *Server }
+
+func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (kinds.Object, bool) {
+	kc := r.of(gr)
+	if kc == nil {
+		return nil, false
+	}
+	e := kc.Get(namespace, name)
+	if e == nil {
+		return nil, false
+	}
+	return e.Object, true
+}
+
+func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
+	kc := r.of(gr)
+	if kc == nil {
+		return
+	}
+	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool { return f(e.Object) })
+}
+
+func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
+	k, ok := r.s.table.ByResource(gr)
+	if !ok {
+		return nil
+	}
+	return r.s.cache.Of(k)
+}
+
+// Reader shows the server's objects to components that need no API request:
+// authentication, RBAC.
+func (s *Server) Reader() admission.Reader { return cacheReader{s} }

@@ -1,0 +1,207 @@
+package apiserver
+
+import (
+	"net/http"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/kinds"
+)
+
+// subresource dispatches a request for a part of an object.
+func (c *call) subresource() {
+	in := &c.info
+	row, ok := c.kind.Subresources[in.Sub]
+	h := c.s.opt.Subresources[in.Sub]
+	if !ok || in.Rest != "" && in.Rest != "/" && h == nil {
+		c.notFound()
+		return
+	}
+	if !slices.Contains(row.Verbs, in.Verb) || c.r.Method == http.MethodHead && h == nil {
+		c.notAllowed()
+		return
+	}
+	if h != nil {
+		c.connect(h)
+		return
+	}
+	if !c.negotiate(false) {
+		return
+	}
+	switch {
+	case in.Verb == "create":
+		c.post(&row)
+	case row.Get != nil:
+		c.view(&row)
+	case !row.Kind.Empty() && row.Kind != c.kind.GVK():
+		c.notAllowed() // a stream, and nobody is there to answer it
+	case in.Verb == "get":
+		c.get()
+	case in.Verb == "update":
+		c.put(in.Sub)
+	case in.Verb == "patch":
+		c.patchSub(in.Sub)
+	default:
+		c.notAllowed()
+	}
+}
+
+// connect hands a stream or proxy over.
+func (c *call) connect(h SubresourceHandler) {
+	var obj kinds.Object
+	if kc := c.s.cache.Of(c.kind); kc != nil {
+		if err := c.s.cache.Fresh(c.ctx()); err != nil {
+			c.fail(err)
+			return
+		}
+		if e := kc.Get(c.info.Namespace, c.info.Name); e != nil {
+			obj = e.Object
+		}
+	}
+	a := &admission.Request{Operation: admission.Connect, Kind: c.kind, Requested: c.kind.GVK(),
+		Namespace: c.info.Namespace, Name: c.info.Name, Subresource: c.info.Sub, Old: obj, User: c.user}
+	if err := c.s.engine.Admission.Mutate(c.ctx(), a); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := c.s.engine.Admission.Validate(c.ctx(), a); err != nil {
+		c.fail(err)
+		return
+	}
+	h(c.w, c.r, c.kind, obj, c.info.Sub)
+}
+
+// newView makes an empty object of the subresource's own kind, in the version
+// that the client speaks.
+func (c *call) newView(row *kinds.Subresource) (runtime.Object, error) {
+	gvk := row.Kind
+	obj, err := c.s.opt.Scheme.New(gvk)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return obj, nil
+}
+
+// post answers POST to a subresource.
+func (c *call) post(row *kinds.Subresource) {
+	var o metav1.CreateOptions
+	if _, err := request.Body(c.r.Header.Get("Content-Type")); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := c.decodeQuery(&o); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := invalidOptions("CreateOptions", metav1validation.ValidateCreateOptions(&o)); err != nil {
+		c.fail(err)
+		return
+	}
+	view, err := c.newView(row)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if err := c.decode(view, row.Kind, o.FieldValidation); err != nil {
+		c.fail(err)
+		return
+	}
+	r := c.req()
+	r.Sub = c.info.Sub
+	out, err := c.s.post(c.ctx(), r, view, &o)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if s, ok := out.(*metav1.Status); ok {
+		if s.Code == 0 {
+			s.Code = http.StatusCreated
+		}
+		c.object(int(s.Code), statusKind, s)
+		return
+	}
+	c.object(http.StatusCreated, c.typeOf(out, row.Kind), out)
+}
+
+// typeOf names an answer's type; what it says of itself is taken away.
+func (c *call) typeOf(obj runtime.Object, fallback schema.GroupVersionKind) schema.GroupVersionKind {
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	if gvk.Empty() {
+		return fallback
+	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return gvk
+}
+
+// view answers for a subresource that shows its parent in another form: scale.
+func (c *call) view(row *kinds.Subresource) {
+	r := c.req()
+	r.Sub = c.info.Sub
+	var obj kinds.Object
+	switch c.info.Verb {
+	case "get":
+		e, err := c.s.engine.Get(c.ctx(), r)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		obj = e.Object
+	case "update":
+		var o metav1.UpdateOptions
+		if err := c.decodeQuery(&o); err != nil {
+			c.fail(err)
+			return
+		}
+		if err := invalidOptions("UpdateOptions", metav1validation.ValidateUpdateOptions(&o)); err != nil {
+			c.fail(err)
+			return
+		}
+		view, err := c.newView(row)
+		if err == nil {
+			err = c.decode(view, row.Kind, o.FieldValidation)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		e, err := c.s.engine.UpdateView(c.ctx(), r, row, view, &o)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		obj = e.Object
+	case "patch":
+		pt, data, o, err := c.patchOptions()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		view, err := c.newView(row)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		e, err := c.s.engine.PatchView(c.ctx(), r, row, view, pt, data, o)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		obj = e.Object
+	default:
+		c.notAllowed()
+		return
+	}
+	out, err := row.Get(obj)
+	if err != nil {
+		c.fail(apierrors.NewInternalError(err))
+		return
+	}
+	c.object(http.StatusOK, c.typeOf(out, row.Kind), out)
+}

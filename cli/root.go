@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
+
+// Default directories.
+const (
+	DefaultDataDir = "/var/lib/skiff"
+	DefaultRunDir  = "/run/skiff"
+)
+
+// Dirs are the two flags that every verb takes: which instance is meant.
+type Dirs struct {
+	Data, Run string
+}
+
+// Kubeconfig is the administrator's.
+func (d *Dirs) Kubeconfig() string { return filepath.Join(d.Data, "admin.kubeconfig") }
+
+// ExitError ends the program with a code and no further words.
+type ExitError int
+
+func (e ExitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Run executes args (args[0] is the program's name) and returns the exit code.
+// verbs are commands that platform adds; they may use dirs when they run.
+func Run(ctx context.Context, args []string, dirs *Dirs, verbs ...*cobra.Command) int {
+	if name := filepath.Base(args[0]); name == "kubectl" {
+		return kubectl(*dirsFromEnv(dirs), args[1:])
+	}
+	if code, ok := runKubectl(dirs, args[1:]); ok {
+		return code
+	}
+	root := Root(dirs, verbs...)
+	root.SetArgs(args[1:])
+	err := root.ExecuteContext(ctx)
+	var code ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	default:
+		fmt.Fprintf(os.Stderr, "skiff: %v\n", err)
+		return 1
+	}
+}
+
+// Root is the whole tree of commands, kubectl aside.
+func Root(dirs *Dirs, verbs ...*cobra.Command) *cobra.Command {
+	dirsFromEnv(dirs)
+	root := &cobra.Command{
+		Use:   "skiff",
+		Short: "A container platform in one program",
+		Long: `Skiff runs a Kubernetes cluster in one process: API server, controllers,
+scheduler, node, network and DNS, with containers by crun or runc.`,
+		Example: `  skiff up --detach          # start a cluster on this machine
+  skiff status               # how it is
+  skiff kubectl get pods -A  # kubectl, built in
+  skiff image load app.tar   # make an image known to the cluster
+  skiff down                 # stop it, with its containers
+  skiff reset                # remove every trace of it`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&dirs.Data, "data-dir", dirs.Data, "directory of everything that stays (env SKIFF_DATA_DIR)")
+	root.PersistentFlags().StringVar(&dirs.Run, "run-dir", dirs.Run, "directory of sockets and what a reboot may clear (env SKIFF_RUN_DIR)")
+	root.AddCommand(verbs...)
+	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
+	return root
+}
+
+func dirsFromEnv(d *Dirs) *Dirs {
+	for _, v := range []struct {
+		dst      *string
+		env, def string
+	}{{&d.Data, "SKIFF_DATA_DIR", DefaultDataDir}, {&d.Run, "SKIFF_RUN_DIR", DefaultRunDir}} {
+		if *v.dst == "" {
+			*v.dst = v.def
+			if e := os.Getenv(v.env); e != "" {
+				*v.dst = e
+			}
+		}
+	}
+	return d
+}

@@ -1,0 +1,222 @@
+// Package bundle turns a container's specification and its image's configuration
+// into the OCI runtime's. It decides and does not act: what it must know of the
+// machine and of the root filesystem is handed in. What it writes is accepted by
+// runc 1.1 and crun 1.8 (runtime specification 1.0.2).
+package bundle
+
+import (
+	"fmt"
+	"strings"
+
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/engine"
+)
+
+// Machine is what bundles depend on of the machine they run on.
+type Machine struct {
+	CgroupVersion int
+	// Capabilities that a process may be given here, as "CAP_CHOWN".
+	Capabilities []string
+	// Resource tells whether oom_score_adj may be lowered and hard limits raised
+	// (CAP_SYS_RESOURCE); OOMScoreAdj and HardLimit are what we have ourselves.
+	Resource    bool
+	OOMScoreAdj int
+	HardLimit   func(name string) (uint64, bool)
+	// Device looks up a device node; HostDevices lists all, for the privileged.
+	Device      func(path string) ([]specs.LinuxDevice, error)
+	HostDevices func() []specs.LinuxDevice
+	// Lowered is told, for each thing that could not be had as asked for.
+	Lowered func(what string)
+}
+
+// Input of one container.
+type Input struct {
+	Spec    *engine.ContainerSpec
+	Image   *imagespec.ImageConfig
+	Sandbox *engine.Sandbox // nil without one
+	SHM     string          // directory to bind at /dev/shm, "" for one of its own
+	Root    string          // where the runtime finds the root filesystem
+	Cgroup  string          // the container's own group
+	User    User
+}
+
+// Config writes the runtime's configuration.
+func Config(in Input, m *Machine) (*specs.Spec, error) {
+	c := in.Spec
+	args, err := engine.ProcessArgs(c, in.Image)
+	if err != nil {
+		return nil, err
+	}
+	hostname := c.Hostname
+	if in.Sandbox != nil {
+		hostname = in.Sandbox.Spec.Hostname
+	}
+	s := &specs.Spec{
+		Version:     "1.0.2",
+		Root:        &specs.Root{Path: in.Root, Readonly: c.ReadonlyRoot},
+		Annotations: map[string]string{},
+		Process: &specs.Process{
+			Terminal:        c.TTY,
+			Args:            args,
+			Env:             environment(in.Image.Env, c.Env, hostname, c.TTY, in.User),
+			Cwd:             workingDir(c.WorkingDir, in.Image.WorkingDir),
+			User:            in.User.oci(),
+			Capabilities:    capabilities(c, m),
+			NoNewPrivileges: c.NoNewPrivileges,
+		},
+		Linux: &specs.Linux{
+			CgroupsPath: in.Cgroup,
+			Resources:   resources(&c.Resources),
+			Sysctl:      c.Sysctls,
+		},
+	}
+	setNamespaces(s, &in, m)
+	setOOMScoreAdj(s.Process, c.OOMScoreAdj, m)
+	setRlimits(s.Process, c.Rlimits, m)
+	if err := setMounts(s, &in, m); err != nil {
+		return nil, err
+	}
+	if err := setDevices(s, c, m); err != nil {
+		return nil, err
+	}
+	if !c.Privileged && !c.Unmasked {
+		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = maskedPaths(), readonlyPaths()
+	}
+	if s.Linux.Seccomp, err = seccompProfile(c, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func workingDir(own, image string) string {
+	for _, d := range []string{own, image} {
+		if d != "" {
+			if !strings.HasPrefix(d, "/") {
+				d = "/" + d
+			}
+			return d
+		}
+	}
+	return "/"
+}
+
+func environment(image, own []string, hostname string, tty bool, u User) []string {
+	first := []string{engine.DefaultPath, "HOME=" + u.home()}
+	if hostname != "" {
+		first = append(first, "HOSTNAME="+hostname)
+	}
+	if tty {
+		first = append(first, "TERM=xterm")
+	}
+	return engine.ProcessEnv(first, image, own)
+}
+
+func setNamespaces(s *specs.Spec, in *Input, m *Machine) {
+	add := func(t specs.LinuxNamespaceType, path string) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: t, Path: path})
+	}
+	add(specs.MountNamespace, "")
+	if sb := in.Sandbox; sb != nil {
+		if sb.NetNS != "" {
+			add(specs.NetworkNamespace, sb.NetNS)
+		}
+		if sb.IPCNS != "" {
+			add(specs.IPCNamespace, sb.IPCNS)
+		}
+		if sb.UTSNS != "" {
+			add(specs.UTSNamespace, sb.UTSNS)
+		}
+		if !sb.Spec.HostPID {
+			add(specs.PIDNamespace, sb.PIDNS)
+		}
+	} else {
+		add(specs.NetworkNamespace, "")
+		add(specs.IPCNamespace, "")
+		add(specs.UTSNamespace, "")
+		add(specs.PIDNamespace, "")
+		s.Hostname = in.Spec.Hostname
+	}
+	if m.CgroupVersion == 2 && !in.Spec.Privileged {
+		add(specs.CgroupNamespace, "")
+	}
+}
+
+// resources converts limits; the runtime makes version 2's of them.
+func resources(r *engine.Resources) *specs.LinuxResources {
+	out := &specs.LinuxResources{Unified: r.Unified}
+	cpu := &specs.LinuxCPU{Cpus: r.CPUSet, Mems: r.MemsSet}
+	if r.CPUShares > 0 {
+		cpu.Shares = ptr(uint64(r.CPUShares))
+	}
+	if r.CPUQuota != 0 {
+		cpu.Quota = ptr(r.CPUQuota)
+	}
+	if r.CPUPeriod > 0 {
+		cpu.Period = ptr(uint64(r.CPUPeriod))
+	}
+	out.CPU = cpu
+	mem := &specs.LinuxMemory{}
+	set := func(to **int64, v int64) {
+		if v != 0 {
+			*to = ptr(v)
+		}
+	}
+	set(&mem.Limit, r.Memory)
+	set(&mem.Swap, r.MemorySwap)
+	set(&mem.Reservation, r.Reservation)
+	out.Memory = mem
+	if r.Pids != 0 {
+		out.Pids = &specs.LinuxPids{Limit: ptr(r.Pids)}
+	}
+	for size, v := range r.HugePages {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(v)})
+	}
+	return out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// setOOMScoreAdj takes the nearest allowed value.
+func setOOMScoreAdj(p *specs.Process, adj int, m *Machine) {
+	if !m.Resource && adj < m.OOMScoreAdj {
+		m.Lowered(fmt.Sprintf("oom_score_adj cannot be lowered without CAP_SYS_RESOURCE: %d is used for %d", m.OOMScoreAdj, adj))
+		adj = m.OOMScoreAdj
+	}
+	p.OOMScoreAdj = &adj
+}
+
+func setRlimits(p *specs.Process, limits []engine.Rlimit, m *Machine) {
+	for _, l := range limits {
+		if hard, ok := m.HardLimit(l.Type); ok && !m.Resource && l.Hard > hard {
+			m.Lowered(fmt.Sprintf("%s cannot be raised without CAP_SYS_RESOURCE: %d is used for %d", l.Type, hard, l.Hard))
+			l.Hard, l.Soft = hard, min(l.Soft, hard)
+		}
+		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard})
+	}
+}
+
+// Process writes the runtime's configuration of a further process. container is
+// the configuration the container was started with.
+func Process(e *engine.ExecSpec, container *specs.Process, user User, m *Machine) *specs.Process {
+	p := *container
+	p.Terminal = e.TTY
+	p.Args = e.Args
+	p.Env = engine.ProcessEnv(container.Env, e.Env)
+	if e.WorkingDir != "" {
+		p.Cwd = e.WorkingDir
+	}
+	if e.User != "" {
+		p.User = user.oci()
+		p.Env = engine.ProcessEnv(container.Env, []string{"HOME=" + user.home()}, e.Env)
+	}
+	if e.TTY {
+		p.Env = engine.ProcessEnv([]string{"TERM=xterm"}, p.Env)
+	}
+	if e.Privileged {
+		p.Capabilities = capabilitySet(m.Capabilities)
+		p.NoNewPrivileges = false
+	}
+	return &p
+}

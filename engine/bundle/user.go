@@ -1,0 +1,64 @@
+package bundle
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/engine"
+)
+
+// User is who a process runs as.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32
+	Home     string
+}
+
+// home is the user's directory; "/" for one without an account, as runc has it.
+func (u User) home() string {
+	if u.Home == "" {
+		return "/"
+	}
+	return u.Home
+}
+
+func (u User) oci() specs.User {
+	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
+}
+
+// LookupUser understands "user", "uid", "user:group" and the like by the root
+// filesystem's /etc/passwd and /etc/group, which may be empty. groups are added.
+func LookupUser(name string, groups []int64, passwd, group []byte) (User, error) {
+	u, err := user.GetExecUser(name, &user.ExecUser{}, bytes.NewReader(passwd), bytes.NewReader(group))
+	if err != nil {
+		return User{}, fmt.Errorf("%w: user %q: %w", engine.ErrInvalid, name, err)
+	}
+	out := User{UID: uint32(u.Uid), GID: uint32(u.Gid), Home: u.Home}
+	for _, g := range u.Sgids {
+		out.Groups = append(out.Groups, uint32(g))
+	}
+	for _, g := range groups {
+		if g < 0 || g > 1<<31-1 {
+			return User{}, fmt.Errorf("%w: group %d", engine.ErrInvalid, g)
+		}
+		if !slices.Contains(out.Groups, uint32(g)) {
+			out.Groups = append(out.Groups, uint32(g))
+		}
+	}
+	return out, nil
+}
+
+// NeedsFiles tells whether /etc/passwd or /etc/group are needed to understand
+// name: with numbers for both they only add groups.
+func NeedsFiles(name string) bool {
+	u, g, ok := strings.Cut(name, ":")
+	_, uerr := strconv.ParseUint(u, 10, 32)
+	_, gerr := strconv.ParseUint(g, 10, 32)
+	return !ok || uerr != nil || gerr != nil
+}

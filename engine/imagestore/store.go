@@ -1,0 +1,500 @@
+// Package imagestore keeps images on one machine by containerd's libraries in this
+// process: content by digest, names and references in bbolt, layers as overlay
+// snapshots. It implements engine.Images, and tells the engine what a container of
+// an image consists of. What has lost its last name is deleted from the disk.
+package imagestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/diff/apply"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
+	clog "github.com/containerd/log"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/engine"
+	"skiff.dev/skiff/telemetry"
+)
+
+const (
+	namespace   = "skiff"
+	snapshotter = "overlayfs"
+	// unnamed begins the record of an image that has no name but is kept: it was
+	// loaded without one, or a container uses it.
+	unnamed = "unnamed@"
+	// leaseTime is when the lease of work that never ended may be collected.
+	leaseTime = 24 * time.Hour
+)
+
+// Store implements engine.Images.
+type Store struct {
+	root     string
+	tel      *telemetry.Telemetry
+	bolt     *bolt.DB
+	db       *metadata.DB
+	content  content.Store
+	snaps    snapshots.Snapshotter
+	images   images.Store
+	leases   leases.Manager
+	applier  diff.Applier
+	platform platforms.MatchComparer
+	closers  []io.Closer
+
+	// use is held for reading while a container is made of an image, and for
+	// writing while names and content are taken away.
+	use   sync.RWMutex
+	inUse func(imageID string) (container string, used bool)
+
+	mu    sync.Mutex
+	cache map[digest.Digest]*unpacked // by target
+	pulls map[string]*pull
+	// unpacking lets one unpack at a time make a chain of snapshots.
+	unpacking sync.Mutex
+}
+
+var _ engine.Images = (*Store)(nil)
+
+// unpacked is what is known of an image that is ready to run. It never changes.
+type unpacked struct {
+	id     digest.Digest // of the config
+	config imagespec.Image
+	size   int64
+	view   string   // snapshot, "" without layers
+	lower  []string // directories below Layers(), the uppermost first
+}
+
+// Open opens the store in root. inUse tells whether a container uses an image;
+// it is called with locks held and must not call the store.
+func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func(imageID string) (string, bool)) (_ *Store, err error) {
+	s := &Store{root: root, tel: tel, inUse: inUse, platform: platforms.Only(platforms.DefaultSpec()), cache: map[digest.Digest]*unpacked{}, pulls: map[string]*pull{}}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return nil, err
+	}
+	silent()
+	cs, err := local.NewStore(filepath.Join(root, "content"))
+	if err != nil {
+		return nil, fmt.Errorf("open content: %w", err)
+	}
+	sn, err := overlay.NewSnapshotter(filepath.Join(root, "snapshots"))
+	if err != nil {
+		return nil, fmt.Errorf("open snapshots: %w (the data directory's filesystem must support overlayfs)", err)
+	}
+	s.closers = append(s.closers, sn)
+	s.bolt, err = bolt.Open(filepath.Join(root, "meta.db"), 0o600, &bolt.Options{Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, bolt.ErrTimeout) {
+		return nil, fmt.Errorf("%w: another process uses the images in %s", engine.ErrInUse, root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open image names: %w", err)
+	}
+	s.closers = append(s.closers, s.bolt)
+	s.db = metadata.NewDB(s.bolt, cs, map[string]snapshots.Snapshotter{snapshotter: sn})
+	ctx = s.context(ctx)
+	if err := s.db.Init(ctx); err != nil {
+		return nil, fmt.Errorf("open image names: %w", err)
+	}
+	s.content = s.db.ContentStore()
+	s.snaps = s.db.Snapshotter(snapshotter)
+	s.images = metadata.NewImageStore(s.db)
+	s.leases = metadata.NewLeaseManager(s.db)
+	s.applier = apply.NewFileSystemApplier(s.content)
+	// What a crash has left half made is not referenced, once its lease is gone.
+	if err := s.dropLeases(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the store.
+func (s *Store) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		errs = append(errs, c.Close())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// silent swallows the log lines of containerd's libraries, also those that do not
+// look at the context.
+var silent = sync.OnceValue(func() *clog.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	clog.L = logrus.NewEntry(l)
+	return clog.L
+})
+
+// context carries containerd's namespace, and keeps its libraries from logging:
+// they return what they have to say.
+func (s *Store) context(ctx context.Context) context.Context {
+	return clog.WithLogger(namespaces.WithNamespace(ctx, namespace), silent())
+}
+
+func (s *Store) dropLeases(ctx context.Context) error {
+	all, err := s.leases.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return s.collect(ctx)
+}
+
+// withLease keeps what is added under the returned context from being collected
+// until done is called.
+func (s *Store) withLease(ctx context.Context) (_ context.Context, done func(), err error) {
+	l, err := s.leases.Create(ctx, leases.WithRandomID(), leases.WithExpiration(leaseTime))
+	if err != nil {
+		return nil, nil, err
+	}
+	return leases.WithLease(ctx, l.ID), func() {
+		if err := s.leases.Delete(context.WithoutCancel(ctx), l); err != nil && !errdefs.IsNotFound(err) {
+			s.tel.Log.Warn("lease of image work stays", "err", err)
+		}
+	}, nil
+}
+
+// collect deletes what nothing refers to.
+func (s *Store) collect(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if _, err := s.db.GarbageCollect(ctx); err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	return nil
+}
+
+// Layers is the directory to which lower directories are relative.
+func (s *Store) Layers() string { return filepath.Join(s.root, "snapshots", "snapshots") }
+
+// Run is what a container needs of an image.
+type Run struct {
+	ID, Ref string
+	Config  imagespec.Image
+	Lower   []string // relative to Layers, the uppermost first
+}
+
+// Use finds an image for a container and calls made while nobody can take the
+// image away; from made's return on, inUse must tell that it is used.
+func (s *Store) Use(ctx context.Context, ref string, made func(Run) error) error {
+	ctx = s.context(ctx)
+	s.use.RLock()
+	defer s.use.RUnlock()
+	rec, err := s.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	u, err := s.load(ctx, rec[0].Target)
+	if err != nil {
+		return err
+	}
+	r := Run{ID: u.id.String(), Config: u.config, Lower: u.lower}
+	for _, i := range rec {
+		if d := digestRef(i.Name, i.Target.Digest); d != "" {
+			r.Ref = d
+			break
+		}
+	}
+	return made(r)
+}
+
+func digestRef(name string, d digest.Digest) string {
+	n, err := reference.ParseNormalizedNamed(name)
+	if err != nil || strings.HasPrefix(name, unnamed) {
+		return ""
+	}
+	return n.Name() + "@" + d.String()
+}
+
+// find returns the records that ref means: one by name, all of one image by id or
+// digest.
+func (s *Store) find(ctx context.Context, ref string) ([]images.Image, error) {
+	norm, nerr := engine.NormalizeRef(ref)
+	if nerr == nil {
+		img, err := s.images.Get(ctx, norm)
+		if err == nil {
+			return []images.Image{img}, nil
+		}
+		if !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+	}
+	all, err := s.images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []images.Image
+	var ids []digest.Digest
+	for _, i := range all {
+		match := nerr == nil && digestRef(i.Name, i.Target.Digest) == norm
+		if !match && engine.IsImageID(ref) {
+			u, err := s.load(ctx, i.Target)
+			match = err == nil && strings.HasPrefix(u.id.Encoded(), strings.TrimPrefix(ref, "sha256:"))
+			if match && !slices.Contains(ids, u.id) {
+				ids = append(ids, u.id)
+			}
+		}
+		if match {
+			out = append(out, i)
+		}
+	}
+	if len(ids) > 1 {
+		return nil, fmt.Errorf("%w: image id %s is the beginning of several", engine.ErrInvalid, ref)
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	if nerr != nil && !engine.IsImageID(ref) {
+		return nil, nerr
+	}
+	return nil, fmt.Errorf("image %s: %w", ref, engine.ErrNotFound)
+}
+
+// Get implements engine.Images.
+func (s *Store) Get(ctx context.Context, ref string) (*engine.Image, error) {
+	ctx = s.context(ctx)
+	s.use.RLock()
+	defer s.use.RUnlock()
+	recs, err := s.find(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return s.show(ctx, recs[0])
+}
+
+// show is the image of a record with all of its names.
+func (s *Store) show(ctx context.Context, rec images.Image) (*engine.Image, error) {
+	u, err := s.load(ctx, rec.Target)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.grouped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return toImage(u, all[u.id]), nil
+}
+
+func (s *Store) grouped(ctx context.Context) (map[digest.Digest][]images.Image, error) {
+	all, err := s.images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[digest.Digest][]images.Image{}
+	for _, rec := range all {
+		u, err := s.load(ctx, rec.Target)
+		if err != nil {
+			s.tel.Log.Warn("image cannot be read", "name", rec.Name, "err", err)
+			continue
+		}
+		out[u.id] = append(out[u.id], rec)
+	}
+	return out, nil
+}
+
+func toImage(u *unpacked, recs []images.Image) *engine.Image {
+	img := &engine.Image{ID: u.id.String(), Size: u.size, Config: u.config}
+	for _, r := range recs {
+		img.Digest = r.Target.Digest.String()
+		if img.CreatedAt = r.CreatedAt; u.config.Created != nil {
+			img.CreatedAt = *u.config.Created
+		}
+		if strings.HasPrefix(r.Name, unnamed) {
+			continue
+		}
+		// A name by digest is none that a person gave.
+		if !strings.Contains(r.Name, "@") {
+			img.Names = append(img.Names, r.Name)
+		}
+		if d := digestRef(r.Name, r.Target.Digest); !slices.Contains(img.Digests, d) {
+			img.Digests = append(img.Digests, d)
+		}
+	}
+	slices.Sort(img.Names)
+	slices.Sort(img.Digests)
+	return img
+}
+
+// List implements engine.Images.
+func (s *Store) List(ctx context.Context) ([]*engine.Image, error) {
+	ctx = s.context(ctx)
+	s.use.RLock()
+	defer s.use.RUnlock()
+	all, err := s.grouped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*engine.Image, 0, len(all))
+	for _, recs := range all {
+		u, err := s.load(ctx, recs[0].Target)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, toImage(u, recs))
+	}
+	slices.SortFunc(out, func(a, b *engine.Image) int { return strings.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// Remove implements engine.Images.
+func (s *Store) Remove(ctx context.Context, ref string) error {
+	ctx = s.context(ctx)
+	s.use.Lock()
+	defer s.use.Unlock()
+	recs, err := s.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	u, err := s.load(ctx, recs[0].Target)
+	if err != nil {
+		// It cannot be read: its names can go all the same.
+		u = &unpacked{}
+	}
+	all, err := s.grouped(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all[u.id]) <= len(recs) {
+		if c, used := s.inUse(u.id.String()); used {
+			return fmt.Errorf("image %s is used by container %s: %w", ref, c, engine.ErrInUse)
+		}
+	}
+	for _, r := range recs {
+		if err := s.images.Delete(ctx, r.Name); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	s.forget()
+	return s.collect(ctx)
+}
+
+// forget empties the cache: snapshots may go.
+func (s *Store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.cache)
+}
+
+// name gives an image a name, which may have been another's; that one is kept
+// without a name while a container uses it. Callers hold a lease on target.
+func (s *Store) name(ctx context.Context, name string, target imagespec.Descriptor) error {
+	s.use.Lock()
+	defer s.use.Unlock()
+	target.Annotations, target.Platform = nil, nil
+	old, err := s.images.Get(ctx, name)
+	switch {
+	case errdefs.IsNotFound(err):
+		_, err = s.images.Create(ctx, images.Image{Name: name, Target: target})
+		return err
+	case err != nil:
+		return err
+	case old.Target.Digest == target.Digest:
+		return nil
+	}
+	if u, err := s.load(ctx, old.Target); err == nil {
+		if _, used := s.inUse(u.id.String()); used {
+			kept := images.Image{Name: unnamed + old.Target.Digest.String(), Target: old.Target}
+			if _, err := s.images.Create(ctx, kept); err != nil && !errdefs.IsAlreadyExists(err) {
+				return err
+			}
+		}
+	}
+	_, err = s.images.Update(ctx, images.Image{Name: name, Target: target}, "target")
+	s.forget()
+	return err
+}
+
+// Release deletes images without names that no container uses any more. The
+// engine calls it when a container is removed.
+func (s *Store) Release(ctx context.Context) error {
+	ctx = s.context(ctx)
+	s.use.Lock()
+	defer s.use.Unlock()
+	all, err := s.grouped(ctx)
+	if err != nil {
+		return err
+	}
+	gone := false
+	for id, recs := range all {
+		if len(recs) != 1 || !strings.HasPrefix(recs[0].Name, unnamed) || recs[0].Labels[labelKeep] != "" {
+			continue
+		}
+		if _, used := s.inUse(id.String()); used {
+			continue
+		}
+		if err := s.images.Delete(ctx, recs[0].Name); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+		gone = true
+	}
+	if !gone {
+		return nil
+	}
+	s.forget()
+	return s.collect(ctx)
+}
+
+// labelKeep marks an unnamed image that was loaded so: it stays until it is
+// removed by its id.
+const labelKeep = "skiff.dev/keep"
+
+// Usage implements engine.Images.
+func (s *Store) Usage(ctx context.Context) (engine.DiskUsage, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.root, &st); err != nil {
+		return engine.DiskUsage{}, fmt.Errorf("usage of %s: %w", s.root, err)
+	}
+	size := uint64(st.Bsize)
+	u := engine.DiskUsage{Free: st.Bavail * size, Total: st.Blocks * size, Inodes: st.Files, InodesFree: st.Ffree}
+	ctx = s.context(ctx)
+	err := s.content.Walk(ctx, func(i content.Info) error {
+		u.Used += uint64(i.Size)
+		return nil
+	})
+	if err != nil {
+		return u, err
+	}
+	err = s.snaps.Walk(ctx, func(ctx context.Context, i snapshots.Info) error {
+		if i.Kind != snapshots.KindCommitted {
+			return nil
+		}
+		us, err := s.snaps.Usage(ctx, i.Name)
+		u.Used += uint64(us.Size)
+		return err
+	})
+	return u, err
+}

@@ -1,0 +1,210 @@
+package platform
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"skiff.dev/skiff/cli"
+)
+
+// Config is what `skiff up` is told. Choices that were left open are made once
+// and kept in the data directory, so that the next start makes the same.
+type Config struct {
+	cli.Dirs `json:"-"`
+
+	Listen        string `json:"listen"`
+	NodeListen    string `json:"nodeListen"`
+	NodeName      string `json:"nodeName"`
+	NodeIP        string `json:"nodeIP,omitempty"`
+	PodCIDR       string `json:"podCIDR"`
+	ServiceCIDR   string `json:"serviceCIDR"`
+	NodePorts     string `json:"nodePorts"`
+	ClusterDomain string `json:"clusterDomain"`
+	Runtime       string `json:"runtime,omitempty"`
+	OldVersions   bool   `json:"oldAPIVersions"`
+	LogLevel      string `json:"logLevel"`
+
+	// open are the flags that nobody set: their values may be chosen.
+	open map[string]bool
+}
+
+const configFile = "config.json"
+
+// Defaults of DESIGN's table.
+const (
+	defaultListen   = "0.0.0.0:6443"
+	defaultNodeAPI  = "0.0.0.0:10250"
+	defaultPods     = "10.244.0.0/16"
+	defaultServices = "10.96.0.0/16"
+)
+
+func (c *Config) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.Listen, "listen", defaultListen, "address and port of the API, https")
+	fs.StringVar(&c.NodeListen, "node-listen", defaultNodeAPI, "address and port of the node's own API, https; a free port is taken where nothing is given and 10250 is not free")
+	fs.StringVar(&c.NodeName, "node-name", "", "name of this node (default: the host's name)")
+	fs.StringVar(&c.NodeIP, "node-ip", "", "address by which other nodes reach this one (default: that of the default route)")
+	fs.StringVar(&c.PodCIDR, "pod-cidr", defaultPods, "addresses of pods; a free range is taken where nothing is given")
+	fs.StringVar(&c.ServiceCIDR, "service-cidr", defaultServices, "addresses of services; a free range is taken where nothing is given")
+	fs.StringVar(&c.NodePorts, "node-ports", "30000-32767", "ports of NodePort services")
+	fs.StringVar(&c.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster")
+	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
+	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1")
+	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// settle fills in what was left open: from the data directory's last start, then
+// from the machine. It changes nothing on disk.
+func (c *Config) settle(fs *pflag.FlagSet) error {
+	c.open = map[string]bool{}
+	fs.VisitAll(func(f *pflag.Flag) { c.open[f.Name] = !f.Changed })
+	for _, d := range []*string{&c.Data, &c.Run} {
+		abs, err := filepath.Abs(*d)
+		if err != nil {
+			return err
+		}
+		*d = abs
+	}
+	if err := c.recall(fs); err != nil {
+		return err
+	}
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("find the host's name: %w", err)
+		}
+		c.NodeName = strings.ToLower(host)
+	}
+	return c.check()
+}
+
+// recall takes the values of the last start for flags that nobody set now.
+func (c *Config) recall(fs *pflag.FlagSet) error {
+	raw, err := os.ReadFile(filepath.Join(c.Data, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var last map[string]any
+	if err := json.Unmarshal(raw, &last); err != nil {
+		return &Fault{What: "the configuration of the last start cannot be read: " + err.Error(), Do: "repair or remove " + filepath.Join(c.Data, configFile)}
+	}
+	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
+		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain"} {
+		v, ok := last[key].(string)
+		if !ok || v == "" {
+			continue
+		}
+		f := fs.Lookup(name)
+		if !f.Changed {
+			if err := f.Value.Set(v); err != nil {
+				return err
+			}
+			c.open[name] = name == "node-listen"
+			continue
+		}
+		if now := f.Value.String(); now != v && (name == "service-cidr" || name == "pod-cidr" || name == "cluster-domain") {
+			return &Fault{What: fmt.Sprintf("--%s=%s, but this cluster was made with %s", name, now, v), Do: "leave the flag out, or begin anew with: skiff reset"}
+		}
+	}
+	return nil
+}
+
+func (c *Config) remember() error {
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(c.Data, configFile), append(raw, '\n'))
+}
+
+func (c *Config) check() error {
+	if msgs := validation.IsDNS1123Subdomain(c.NodeName); len(msgs) > 0 {
+		return &Fault{What: fmt.Sprintf("%q cannot be a node's name: %s", c.NodeName, msgs[0]), Do: "give another with --node-name"}
+	}
+	for flag, v := range map[string]string{"listen": c.Listen, "node-listen": c.NodeListen} {
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			return &Fault{What: fmt.Sprintf("--%s=%s is not an address and port", flag, v), Do: "write it like 0.0.0.0:6443"}
+		}
+	}
+	var prefixes []netip.Prefix
+	for _, v := range []struct{ flag, value string }{{"pod-cidr", c.PodCIDR}, {"service-cidr", c.ServiceCIDR}} {
+		p, err := netip.ParsePrefix(v.value)
+		if err != nil || !p.Addr().Is4() || p.Masked() != p || p.Bits() > 24 || p.Bits() < 8 {
+			return &Fault{What: fmt.Sprintf("--%s=%s is not a range of IPv4 addresses between /8 and /24", v.flag, v.value), Do: "write it like " + defaultPods}
+		}
+		prefixes = append(prefixes, p)
+	}
+	if prefixes[0].Overlaps(prefixes[1]) {
+		return &Fault{What: fmt.Sprintf("--pod-cidr=%s and --service-cidr=%s overlap", c.PodCIDR, c.ServiceCIDR), Do: "give ranges that do not"}
+	}
+	if c.NodeIP != "" {
+		if _, err := netip.ParseAddr(c.NodeIP); err != nil {
+			return &Fault{What: fmt.Sprintf("--node-ip=%s is not an address", c.NodeIP), Do: "write it like 192.0.2.10"}
+		}
+	}
+	return nil
+}
+
+// instance is a short name for everything of this instance that the machine sees
+// by name: interfaces, nftables tables, cgroups. It is the data directory's.
+func instance(dataDir string) string {
+	if dataDir == cli.DefaultDataDir {
+		return "skiff"
+	}
+	h := fnv.New32a()
+	h.Write([]byte(dataDir))
+	return fmt.Sprintf("sk%06x", h.Sum32()&0xffffff)
+}
+
+// Fault is a failure that the user can mend: what is wrong and what to do.
+type Fault struct {
+	What, Do string
+	Err      error
+}
+
+func (f *Fault) Error() string {
+	if f.Do == "" {
+		return f.What
+	}
+	return f.What + "\n  " + f.Do
+}
+
+func (f *Fault) Unwrap() error { return f.Err }
+
+// writeFile replaces a file of ours atomically; only root may read it.
+func writeFile(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err2 := tmp.Close(); err == nil {
+		err = err2
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

@@ -1,0 +1,117 @@
+package platform
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/auth/pki"
+	"skiff.dev/skiff/cli/localapi"
+	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/engine/local"
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/node"
+	"skiff.dev/skiff/store"
+	"skiff.dev/skiff/telemetry"
+)
+
+// process is one running skiff: what start has made, in that order.
+type process struct {
+	cfg      *Config
+	instance string
+	tel      *telemetry.Telemetry
+	started  time.Time
+
+	lock         *os.File
+	nodeIP       netip.Addr
+	dns          netip.Addr // of the cluster's DNS service
+	services     netip.Prefix
+	pods         netip.Prefix
+	apiListener  net.Listener
+	nodeListener net.Listener
+	pki          *pki.Material
+	store        store.Store
+	table        *kinds.Table
+	scheme       *runtime.Scheme
+	api          *apiserver.Server
+	client       *client.InProcess
+	identity     *identity
+	engine       *local.Local
+	network      node.PodNetwork
+	node         *node.Node
+
+	ready    atomic.Bool
+	steps    []localapi.Step
+	stopping chan localapi.StopRequest
+	failed   chan error
+
+	mu    sync.Mutex
+	parts []*part
+}
+
+// part is a running component.
+type part struct {
+	name   string
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    atomic.Pointer[error]
+}
+
+// start is the procedure of starting, step by step.
+func (p *process) start(ctx context.Context, s *stepper) error {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) (undo func(), err error)
+	}{
+		{"check the machine", p.checkMachine},
+		{"take the data directory", p.takeDirectories},
+		{"choose addresses", p.chooseAddresses},
+		{"make certificates", p.makeCertificates},
+		{"open the store", p.openStore},
+		{"start the API server", p.startAPI},
+		{"open the container engine", p.openEngine},
+		{"connect the network", p.connectNetwork},
+		{"start controllers and scheduler", p.startControllers},
+		{"start the node", p.startNode},
+		{"wait until the node is ready", p.waitReady},
+	} {
+		if err := s.run(ctx, step.name, step.do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveTLS serves h on l as a part of the process.
+func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {
+	cfg.NextProtos = []string{"h2", "http/1.1"}
+	cfg.MinVersion = tls.VersionTLS12
+	srv := &http.Server{
+		Handler:           h,
+		TLSConfig:         cfg,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       3 * time.Minute,
+		MaxHeaderBytes:    1 << 20,
+		ErrorLog:          quietLog(p.tel.For(name)),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+	}
+	p.component(name, func(ctx context.Context) error {
+		errs := make(chan error, 1)
+		go func() { errs <- srv.ServeTLS(l, "", "") }()
+		select {
+		case err := <-errs:
+			return err
+		case <-ctx.Done():
+			return srv.Close()
+		}
+	})
+}

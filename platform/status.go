@@ -1,0 +1,54 @@
+package platform
+
+import (
+	"context"
+	"net"
+	"strconv"
+
+	"skiff.dev/skiff/cli/localapi"
+	"skiff.dev/skiff/engine"
+)
+
+// status is what `skiff status` shows.
+func (p *process) status(ctx context.Context) localapi.Status {
+	path, version := p.engine.Runtime()
+	s := localapi.Status{
+		Version:   Version,
+		PID:       p.pids()[0],
+		PIDs:      p.pids(),
+		StartedAt: p.started,
+		Ready:     p.ready.Load(),
+		DataDir:   p.cfg.Data,
+		API:       "https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())),
+		Node:      p.cfg.NodeName,
+		NodeIP:    p.nodeIP.String(),
+		PodCIDR:   p.cfg.PodCIDR,
+		Services:  p.cfg.ServiceCIDR,
+		DNS:       p.dns.String(),
+		Runtime:   path + " " + version,
+		Pods:      len(p.node.Pods()),
+		Steps:     p.steps,
+		Parts:     p.partStates(),
+	}
+	for _, pid := range s.PIDs {
+		s.RSS += residentBytes(pid)
+	}
+	containers, err := p.engine.List(ctx, nil)
+	if err != nil {
+		p.tel.Log.Warn("list containers", "error", err)
+	}
+	for _, c := range containers {
+		if c.State == engine.Running {
+			s.Running++
+		}
+	}
+	return s
+}
+
+// askToStop makes run stop, once.
+func (p *process) askToStop(r localapi.StopRequest) {
+	select {
+	case p.stopping <- r:
+	default: // it is stopping already
+	}
+}

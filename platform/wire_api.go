@@ -1,0 +1,263 @@
+package platform
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/openapi"
+	"skiff.dev/skiff/apiserver/stream"
+	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/pki"
+	"skiff.dev/skiff/auth/policy"
+	"skiff.dev/skiff/auth/token"
+	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/kinds/all"
+	"skiff.dev/skiff/kinds/scheme"
+	"skiff.dev/skiff/store"
+	"skiff.dev/skiff/store/disk"
+)
+
+func (p *process) checkMachine(context.Context) (func(), error) { return nil, checkMachine() }
+
+// takeDirectories makes both directories and locks the data directory. A data
+// directory that did not exist goes again when the start fails.
+func (p *process) takeDirectories(context.Context) (func(), error) {
+	lock, err := lockDir(p.cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	p.lock = lock
+	undo := func() { lock.Close() }
+	if err := os.MkdirAll(p.cfg.Run, 0o700); err != nil {
+		return undo, &Fault{What: "cannot make the run directory: " + err.Error(), Do: "choose another with --run-dir", Err: err}
+	}
+	return undo, nil
+}
+
+// chooseAddresses settles ports and ranges, and keeps the choice.
+func (p *process) chooseAddresses(context.Context) (func(), error) {
+	var err error
+	if p.nodeIP, err = nodeAddress(p.cfg.NodeIP); err != nil {
+		return nil, err
+	}
+	if p.apiListener, err = listen("listen", p.cfg.Listen, false); err != nil {
+		return nil, err
+	}
+	undo := func() { p.apiListener.Close() }
+	if p.nodeListener, err = listen("node-listen", p.cfg.NodeListen, p.cfg.open["node-listen"]); err != nil {
+		return undo, err
+	}
+	undo = func() { p.apiListener.Close(); p.nodeListener.Close() }
+	p.cfg.Listen, p.cfg.NodeListen = p.apiListener.Addr().String(), p.nodeListener.Addr().String()
+	if err := p.chooseRanges(); err != nil {
+		return undo, err
+	}
+	return undo, p.cfg.remember()
+}
+
+func (p *process) makeCertificates(context.Context) (func(), error) {
+	first := firstAddress(p.services)
+	port := p.apiPort()
+	host := p.nodeIP.String()
+	if a, err := netip.ParseAddrPort(p.cfg.Listen); err == nil && !a.Addr().IsUnspecified() {
+		host = a.Addr().String()
+	}
+	ips := []net.IP{p.nodeIP.AsSlice(), net.ParseIP("127.0.0.1"), net.ParseIP("::1")}
+	if ip := net.ParseIP(host); ip != nil {
+		ips = append(ips, ip)
+	}
+	m, err := pki.Ensure(filepath.Join(p.cfg.Data, "pki"), pki.Options{
+		NodeName:        p.cfg.NodeName,
+		NodeIPs:         ips,
+		ServiceIP:       first.AsSlice(),
+		ClusterDomain:   p.cfg.ClusterDomain,
+		Server:          "https://" + net.JoinHostPort(host, strconv.Itoa(port)),
+		AdminKubeconfig: p.cfg.Kubeconfig(),
+	})
+	p.pki = m
+	return nil, err
+}
+
+func (p *process) openStore(context.Context) (func(), error) {
+	s, err := disk.Open(filepath.Join(p.cfg.Data, "store"), disk.Options{Logger: p.tel.For("store").Log})
+	var corrupt *store.CorruptError
+	switch {
+	case errors.Is(err, store.ErrNoSpace):
+		return nil, &Fault{What: "the disk of " + p.cfg.Data + " is full", Do: "make room and start again; nothing is lost", Err: err}
+	case errors.As(err, &corrupt):
+		return nil, &Fault{What: err.Error(), Do: "restore " + p.cfg.Data + "/store from a backup, or begin anew with: skiff reset", Err: err}
+	case err != nil:
+		return nil, err
+	}
+	p.store = s
+	return func() { s.Close() }, nil
+}
+
+func (p *process) apiPort() int { return portOf(p.cfg.Listen) }
+
+// portOf is the port of an address that has been listened on.
+func portOf(address string) int {
+	_, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+func firstAddress(p netip.Prefix) netip.Addr { return p.Addr().Next() }
+
+// nodeAddress is the one given, or that from which this machine speaks to others.
+func nodeAddress(given string) (netip.Addr, error) {
+	if given != "" {
+		return netip.ParseAddr(given)
+	}
+	// Connecting a datagram socket sends nothing; it asks for the route.
+	if conn, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer conn.Close()
+		if a, ok := netip.AddrFromSlice(conn.LocalAddr().(*net.UDPAddr).IP.To4()); ok {
+			return a, nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			ip, _ := netip.AddrFromSlice(n.IP.To4())
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, &Fault{What: "this machine has no IPv4 address that pods could reach", Do: "give one with --node-ip"}
+}
+
+// startAPI serves the API with the bootstrap policy in place.
+func (p *process) startAPI(ctx context.Context) (func(), error) {
+	id, err := p.newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	p.identity = id
+	p.table, p.scheme = all.Table(), scheme.New()
+	ports, err := portRange(p.cfg.NodePorts)
+	if err != nil {
+		return nil, err
+	}
+	config, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
+	if err != nil {
+		return nil, err
+	}
+	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
+	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
+	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	p.api, err = apiserver.New(ctx, apiserver.Options{
+		Store:         p.store,
+		Table:         p.table,
+		Scheme:        p.scheme,
+		Authenticator: id.who,
+		Authorizer:    id.may,
+		Admission:     p.admission(),
+		TokenIssuer:   id.tokens,
+		Tokens:        id.known,
+		Audiences:     []string{issuer},
+		Rules:         id.rbac,
+		Paths: []apiserver.PathHandler{
+			{Path: "/api", Handler: groups},
+			{Path: "/apis", Handler: groups},
+			{Path: "/api/", Handler: groups},
+			{Path: "/apis/", Handler: groups},
+			{Path: "/openapi/", Handler: schemas},
+			{Path: token.ConfigPath, Handler: config},
+			{Path: token.KeysPath, Handler: keys},
+		},
+		Subresources: map[string]apiserver.SubresourceHandler{
+			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
+		},
+		ServiceCIDR:   p.services,
+		NodePortRange: ports,
+		Advertise:     netip.AddrPortFrom(p.nodeIP, uint16(p.apiPort())),
+		OldVersions:   p.cfg.OldVersions,
+		Telemetry:     p.tel,
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo := p.api.Close
+	reader := p.api.Reader()
+	id.reader.Store(&reader)
+	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
+	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
+		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
+	}
+	if err := id.follow(ctx, backend, p.component); err != nil {
+		return undo, err
+	}
+	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
+		GetCertificate: p.pki.GetCertificate,
+		ClientAuth:     tls.RequestClientCert,
+		ClientCAs:      p.pki.CA.Pool(),
+	})
+	return undo, nil
+}
+
+// reconcilePolicy writes the roles and bindings that every cluster has, as far as
+// they are missing.
+func reconcilePolicy(ctx context.Context, b client.Backend, types *runtime.Scheme) error {
+	for _, want := range policy.Default().Objects() {
+		gvk, err := apiutil.GVKForObject(want, types)
+		if err != nil {
+			return err
+		}
+		k, ok := b.Kind(gvk)
+		if !ok {
+			return fmt.Errorf("no kind for %T", want)
+		}
+		have, err := b.Get(ctx, k, want.GetNamespace(), want.GetName())
+		if apierrors.IsNotFound(err) {
+			have, err = nil, nil
+		}
+		if err != nil {
+			return err
+		}
+		write, recreate := policy.Reconcile(want, have)
+		switch {
+		case write == nil:
+		case have == nil:
+			_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
+		case recreate:
+			if err = b.Delete(ctx, k, have.GetNamespace(), have.GetName(), &metav1.DeleteOptions{}); err == nil {
+				_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
+			}
+		default:
+			_, err = b.Update(ctx, k, "", write, &metav1.UpdateOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", k.Kind, want.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// portRange reads "30000-32767".
+func portRange(s string) ([2]int, error) {
+	from, to, ok := strings.Cut(s, "-")
+	a, err1 := strconv.Atoi(from)
+	b, err2 := strconv.Atoi(to)
+	if !ok || err1 != nil || err2 != nil || a < 1 || b > 65535 || a > b {
+		return [2]int{}, &Fault{What: "--node-ports=" + s + " is not a range of ports", Do: "write it like 30000-32767"}
+	}
+	return [2]int{a, b}, nil
+}

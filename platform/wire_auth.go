@@ -1,0 +1,117 @@
+package platform
+
+import (
+	"context"
+	"crypto/x509"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/authn"
+	authnode "skiff.dev/skiff/auth/node"
+	"skiff.dev/skiff/auth/policy"
+	"skiff.dev/skiff/auth/rbac"
+	"skiff.dev/skiff/auth/token"
+	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/kinds"
+)
+
+// issuer is the name of the cluster in service account tokens, and their audience.
+const issuer = "https://kubernetes.default.svc"
+
+// identity is who may do what in this cluster. The API server asks it on every
+// request, and it looks at the API server's objects: they are joined by look and
+// follow once the server exists.
+type identity struct {
+	tokens *token.Service
+	known  *token.Authenticator
+	rbac   *rbac.Index
+	graph  *authnode.Graph
+	who    auth.Authenticator
+	may    auth.Authorizer
+	reader atomic.Pointer[admission.Reader]
+}
+
+func (p *process) newIdentity() (*identity, error) {
+	id := &identity{rbac: rbac.New(), graph: authnode.NewGraph()}
+	signer, err := token.NewIssuer(issuer, p.pki.TokenKey)
+	if err != nil {
+		return nil, err
+	}
+	audiences := []string{issuer}
+	id.tokens = &token.Service{Issuer: signer, Audiences: audiences, Objects: id}
+	id.known = token.NewAuthenticator(signer, audiences, id, nil)
+	id.who = authn.WithAnonymous{Authenticator: authn.Union{
+		authn.NewCertificates(func() *x509.CertPool { return p.pki.CA.Pool() }, nil),
+		authn.Bearer{Tokens: id.known},
+	}}
+	id.may = auth.Chain{auth.Masters{}, authnode.New(id.graph, policy.NodeRules()), id.rbac}
+	return id, nil
+}
+
+// follow feeds the indexes with the objects that they are made of. It returns
+// when every object that exists now is in, and goes on until ctx ends.
+func (id *identity) follow(ctx context.Context, b client.Backend, run func(name string, f func(context.Context) error)) error {
+	for _, f := range []struct {
+		gvk   schema.GroupVersionKind
+		apply func(kinds.Event)
+	}{
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRole"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRoleBinding"}, id.rbac.Apply},
+		{schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, id.graph.Apply},
+		{schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolume"}, id.graph.Apply},
+	} {
+		k, ok := b.Kind(f.gvk)
+		if !ok {
+			continue
+		}
+		feed := &feed{backend: b, kind: k, apply: f.apply, have: map[string]kinds.Object{}}
+		if err := feed.list(ctx); err != nil {
+			return err
+		}
+		run("identity of "+k.Resource, feed.run)
+	}
+	return nil
+}
+
+// Object looks at the API server's cache, which is empty until the server exists.
+func (id *identity) Object(gr schema.GroupResource, namespace, name string) (kinds.Object, bool) {
+	r := id.reader.Load()
+	if r == nil {
+		return nil, false
+	}
+	return (*r).Object(gr, namespace, name)
+}
+
+// object finds an object that tokens are bound to.
+func object[T kinds.Object](id *identity, resource, namespace, name string) (T, bool) {
+	o, ok := id.Object(schema.GroupResource{Resource: resource}, namespace, name)
+	if !ok {
+		var none T
+		return none, false
+	}
+	t, ok := o.(T)
+	return t, ok
+}
+
+// ServiceAccount and the rest are what package token looks at.
+func (id *identity) ServiceAccount(ns, name string) (*corev1.ServiceAccount, bool) {
+	return object[*corev1.ServiceAccount](id, "serviceaccounts", ns, name)
+}
+
+func (id *identity) Pod(ns, name string) (*corev1.Pod, bool) {
+	return object[*corev1.Pod](id, "pods", ns, name)
+}
+
+func (id *identity) Secret(ns, name string) (*corev1.Secret, bool) {
+	return object[*corev1.Secret](id, "secrets", ns, name)
+}
+
+func (id *identity) Node(name string) (*corev1.Node, bool) {
+	return object[*corev1.Node](id, "nodes", "", name)
+}

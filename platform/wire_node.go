@@ -1,0 +1,115 @@
+package platform
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	crclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"skiff.dev/skiff/engine/local"
+	"skiff.dev/skiff/node"
+	"skiff.dev/skiff/volume"
+)
+
+func engineRoot(c *Config) string { return filepath.Join(c.Data, "engine") }
+
+func (p *process) engineOptions() local.Options {
+	return local.Options{
+		Root:      engineRoot(p.cfg),
+		RunDir:    filepath.Join(p.cfg.Run, "engine"),
+		Instance:  p.instance,
+		Telemetry: p.tel,
+		Runtime:   p.cfg.Runtime,
+	}
+}
+
+func (p *process) openEngine(ctx context.Context) (func(), error) {
+	e, err := local.Open(ctx, p.engineOptions())
+	switch {
+	case errors.Is(err, local.ErrNoRuntime):
+		return nil, &Fault{What: "no OCI runtime works on this machine", Do: "install one: apt-get install crun", Err: err}
+	case err != nil:
+		return nil, err
+	}
+	p.engine = e
+	return func() { e.Close() }, nil
+}
+
+// startNode runs this machine's node and serves its own API and the local socket.
+func (p *process) startNode(context.Context) (func(), error) {
+	volumes := volume.New(volume.Options{
+		Reader:  p.client,
+		Tokens:  volume.ClientTokens{Client: p.client},
+		RootDir: p.cfg.Data,
+		Refresh: func(uid types.UID) { p.node.RefreshVolumes(uid) },
+	})
+	_, runtime := p.engine.Runtime()
+	n, err := node.New(node.Options{
+		Name:           p.cfg.NodeName,
+		Client:         p.client,
+		Cache:          p.client,
+		Engine:         p.engine,
+		Network:        noNet{},
+		Volumes:        volumes,
+		ClusterDNS:     []string{p.dns.String()},
+		ClusterDomain:  p.cfg.ClusterDomain,
+		NodeIPs:        []string{p.nodeIP.String()},
+		Port:           int32(portOf(p.cfg.NodeListen)),
+		RootDir:        p.cfg.Data,
+		RunDir:         p.cfg.Run,
+		Version:        kubernetesVersion,
+		RuntimeVersion: "skiff://" + Version + "+" + runtime,
+		Telemetry:      p.tel,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.node = n
+	p.component("node", n.Run)
+	p.serveTLS("node-api", p.nodeListener, p.authorized(n.Handler()), &tls.Config{
+		GetCertificate: p.pki.GetNodeCertificate,
+		ClientAuth:     tls.RequestClientCert,
+		ClientCAs:      p.pki.CA.Pool(),
+	})
+	return serveLocal(p.cfg.Run, &localServer{status: p.status, images: p.engine.Images(), stop: p.askToStop})
+}
+
+// waitReady returns when the API shows the node as Ready.
+func (p *process) waitReady(ctx context.Context) (func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	w, err := p.client.Watch(ctx, &corev1.NodeList{}, crclient.MatchingFields{"metadata.name": p.cfg.NodeName})
+	if err != nil {
+		return nil, err
+	}
+	defer w.Stop()
+	for {
+		select {
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				return nil, errors.New("the watch of the node ended")
+			}
+			if n, ok := e.Object.(*corev1.Node); ok && nodeReady(n) {
+				return nil, nil
+			}
+		case err := <-p.failed:
+			return nil, err
+		case <-ctx.Done():
+			return nil, &Fault{What: "the node was not ready in time", Do: "read the log for what it waits for", Err: ctx.Err()}
+		}
+	}
+}
+
+func nodeReady(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

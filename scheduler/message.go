@@ -1,0 +1,47 @@
+package scheduler
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+// No node at all is told in other words than no suitable one.
+const noNodes = "no nodes available to schedule pods"
+
+// explain says why no node takes a pod, in kube-scheduler's words:
+//
+//	0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: ...
+func explain(p *v1.Pod, all []verdict) string {
+	if len(all) == 0 {
+		return noNodes
+	}
+	reasons := map[string]int{}
+	preemption := map[string]int{}
+	for _, v := range all {
+		for _, r := range v.reasons {
+			reasons[r]++
+		}
+		if v.final {
+			preemption["Preemption is not helpful for scheduling"]++
+		} else {
+			preemption["No preemption victims found for incoming pod"]++
+		}
+	}
+	why := "not eligible due to preemptionPolicy=Never."
+	if p.Spec.PreemptionPolicy == nil || *p.Spec.PreemptionPolicy != v1.PreemptNever {
+		why = histogram(len(all), preemption)
+	}
+	return histogram(len(all), reasons) + " preemption: " + why
+}
+
+func histogram(nodes int, counts map[string]int) string {
+	var parts []string
+	for r, n := range counts {
+		parts = append(parts, fmt.Sprintf("%d %s", n, r))
+	}
+	sort.Strings(parts)
+	return fmt.Sprintf("0/%d nodes are available: %s.", nodes, strings.Join(parts, ", "))
+}

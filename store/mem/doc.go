@@ -1,2 +1,0 @@
-// Package mem keeps a store in memory, for tests.
-package mem

@@ -1,0 +1,82 @@
+// Command bench measures a whole Skiff from outside, as its users meet it, and
+// prints each figure beside its budget: real processes, real containers, real
+// clients over TLS. Server CPU is what /proc says the server's processes took
+// around a load, divided by the operations, so it does not depend on the load
+// program sharing the processors.
+//
+//	go run ./test/bench                          everything, on an instance of its own
+//	go run ./test/bench -only api -n 2000        a part of it, shorter
+//	go run ./test/bench -kubeconfig F -pids 1,2  the API part against any server
+//
+// Figures hold for the machine that they were taken on; compare ratios of one run.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+)
+
+type options struct {
+	program    string
+	kubeconfig string
+	pids       []int
+	only       string
+	n          int
+	clients    int
+}
+
+func main() {
+	var o options
+	var pids string
+	flag.StringVar(&o.program, "skiff", "bin/skiff", "the program to measure")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "measure this server's API instead of an instance of our own")
+	flag.StringVar(&pids, "pids", "", "process ids of that server, for its CPU, with commas")
+	flag.StringVar(&o.only, "only", "", "api, pods or start; nothing for all")
+	flag.IntVar(&o.n, "n", 5000, "operations, and objects in a list")
+	flag.IntVar(&o.clients, "clients", 64, "clients at once")
+	flag.Parse()
+	for _, s := range strings.FieldsFunc(pids, func(r rune) bool { return r == ',' }) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			fatal(fmt.Errorf("-pids: %w", err))
+		}
+		o.pids = append(o.pids, n)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, &o); err != nil {
+		fatal(err)
+	}
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+func run(ctx context.Context, o *options) error {
+	t := &table{out: os.Stdout}
+	if o.kubeconfig != "" {
+		return benchAPI(ctx, t, o, o.kubeconfig, o.pids)
+	}
+	inst, err := startInstance(ctx, o.program, t)
+	if err != nil {
+		return err
+	}
+	defer inst.reset()
+	want := func(part string) bool { return o.only == "" || o.only == part }
+	if want("pods") {
+		if err := benchPods(ctx, t, inst); err != nil {
+			return err
+		}
+	}
+	if want("api") {
+		return benchAPI(ctx, t, o, inst.kubeconfig(), inst.pids())
+	}
+	return nil
+}

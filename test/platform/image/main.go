@@ -1,0 +1,131 @@
+// Command standin is what test images hold: a server for each port that it is
+// told, which answers with what tests want to know.
+//
+//	standin serve 80 8082      HTTP on these ports; /env, /file?name=, /exit?code=, /ready, /unready, /sleep?for=
+//	standin udp 53             answers each packet with the host's name and the packet
+//	standin get URL            prints a page; exit code 1 if it cannot be had
+//	standin dial udp A:P TEXT  sends TEXT and prints the answer
+//	standin sleep              until it is told to stop
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sort"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		log.Fatal("standin: what shall I do?")
+	}
+	switch os.Args[1] {
+	case "serve":
+		serve(os.Args[2:])
+	case "udp":
+		udp(os.Args[2])
+	case "get":
+		get(os.Args[2])
+	case "dial":
+		dial(os.Args[2], os.Args[3], os.Args[4])
+	case "sleep":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+		fmt.Println("stopping:", <-c)
+	default:
+		log.Fatalf("standin: %q is nothing that I can do", os.Args[1])
+	}
+}
+
+func serve(ports []string) {
+	var unready atomic.Bool
+	host, _ := os.Hostname()
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s from %s\n", host, os.Getenv("STANDIN"), r.RemoteAddr)
+	})
+	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) {
+		env := os.Environ()
+		sort.Strings(env)
+		fmt.Fprintln(w, strings.Join(env, "\n"))
+	})
+	http.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, r.URL.Query().Get("name"))
+	})
+	http.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
+		if unready.Load() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		}
+	})
+	http.HandleFunc("/unready", func(w http.ResponseWriter, r *http.Request) { unready.Store(true) })
+	http.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.URL.Query().Get("code"))
+		os.Exit(code)
+	})
+	errs := make(chan error)
+	for _, p := range ports {
+		go func() { errs <- http.ListenAndServe(":"+p, nil) }()
+	}
+	fmt.Println("serving", strings.Join(ports, " "))
+	log.Fatal(<-errs)
+}
+
+func udp(port string) {
+	conn, err := net.ListenPacket("udp", ":"+port)
+	if err != nil {
+		log.Fatal(err)
+	}
+	host, _ := os.Hostname()
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := conn.WriteTo(append([]byte(host+" "), buf[:n]...), from); err != nil {
+			log.Print(err)
+		}
+	}
+}
+
+func get(url string) {
+	c := http.Client{Timeout: 3 * time.Second}
+	resp, err := c.Get(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
+		log.Fatal(err)
+	}
+	if resp.StatusCode >= 300 {
+		log.Fatal(resp.Status)
+	}
+}
+
+func dial(network, address, text string) {
+	conn, err := net.DialTimeout(network, address, 3*time.Second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		log.Fatal(err)
+	}
+	buf := make([]byte, 2048)
+	n, err := conn.Read(buf)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", buf[:n])
+}
