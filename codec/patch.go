@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -50,11 +51,22 @@ func JSONPatch(doc, patch []byte, s Strict) (patched []byte, strictErrs []error,
 		return nil, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(ops)))
 	}
-	patched, err = ops.Apply(doc)
+	patched, err = guard(func() ([]byte, error) { return ops.Apply(doc) })
 	if err != nil {
 		return nil, nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 	}
 	return patched, strictErrs, nil
+}
+
+// guard turns a panic of the patch library, which some operations without a value
+// or on the root cause, into an error.
+func guard(f func() ([]byte, error)) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, errors.New("the patch cannot be applied")
+		}
+	}()
+	return f()
 }
 
 // MergePatch applies an RFC 7386 patch to the JSON document doc.
@@ -65,7 +77,7 @@ func MergePatch(doc, patch []byte, s Strict) (patched []byte, strictErrs []error
 			return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 	}
-	patched, err = jsonpatch.MergePatch(doc, patch)
+	patched, err = guard(func() ([]byte, error) { return jsonpatch.MergePatch(doc, patch) })
 	if err == jsonpatch.ErrBadJSONPatch {
 		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
@@ -135,8 +147,11 @@ func strategicError(err error) error {
 // ApplyPatch reads the document of a server-side apply. strictErr is what strict
 // decoding finds (duplicate keys).
 func ApplyPatch(patch []byte, s Strict) (doc map[string]any, strictErr, err error) {
+	if doc, ok := applyJSON(patch); ok {
+		return doc, nil, nil
+	}
 	doc = map[string]any{}
-	if err := unmarshalApply(patch, &doc); err != nil {
+	if err := yaml.Unmarshal(patch, &doc); err != nil {
 		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	if s == Report {
@@ -145,7 +160,13 @@ func ApplyPatch(patch []byte, s Strict) (doc map[string]any, strictErr, err erro
 	return doc, strictErr, nil
 }
 
-// unmarshalApply decodes JSON, which most clients send, without YAML's detour.
-func unmarshalApply(patch []byte, doc *map[string]any) error {
-	return yaml.Unmarshal(patch, doc)
+// applyJSON decodes a document that is clean JSON, as most clients send it,
+// without YAML's detour; ok is false where there is anything to say about it.
+func applyJSON(patch []byte) (doc map[string]any, ok bool) {
+	if len(patch) == 0 || patch[0] != '{' {
+		return nil, false
+	}
+	doc = map[string]any{}
+	strict, err := kjson.UnmarshalStrict(patch, &doc)
+	return doc, err == nil && len(strict) == 0
 }

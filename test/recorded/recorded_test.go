@@ -4,23 +4,12 @@ import (
 	"context"
 	"flag"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"skiff.dev/skiff/apiserver"
-	"skiff.dev/skiff/apiserver/discovery"
-	"skiff.dev/skiff/apiserver/openapi"
-	"skiff.dev/skiff/auth"
-	"skiff.dev/skiff/auth/rbac"
-	"skiff.dev/skiff/kinds/all"
-	"skiff.dev/skiff/kinds/scheme"
-	"skiff.dev/skiff/store/mem"
 	"skiff.dev/skiff/test/recorded"
 )
 
@@ -48,46 +37,6 @@ func sharedDir(t testing.TB) string {
 	}
 	t.Skip("needs the recorded answers beside the repository")
 	return ""
-}
-
-// admin authenticates every request as an administrator.
-type admin struct{}
-
-func (admin) Authenticate(*http.Request) (*auth.User, bool, error) {
-	return &auth.User{Name: "admin", Groups: []string{auth.GroupMasters, auth.GroupAuthenticated}}, true, nil
-}
-
-func newServer(t testing.TB) *httptest.Server {
-	t.Helper()
-	s := mem.New()
-	index := rbac.New()
-	var rbacKinds []schema.GroupResource
-	for _, r := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
-		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
-	}
-	table := all.Table()
-	docs := discovery.New(discovery.Options{Table: table, ServerAddress: "127.0.0.1:6443"})
-	apis := openapi.New(openapi.Options{Table: table, Version: "v1.36.3"})
-	srv, err := apiserver.New(context.Background(), apiserver.Options{
-		Store: s, Table: table, Scheme: scheme.New(),
-		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, index}, Rules: index,
-		Feeds:       []apiserver.Feed{{Resources: rbacKinds, Apply: index.Apply}},
-		OldVersions: true,
-		Paths: []apiserver.PathHandler{
-			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
-			{Path: "/openapi/", Handler: apis},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := httptest.NewServer(srv.Handler())
-	t.Cleanup(func() {
-		h.Close()
-		srv.Close()
-		s.Close()
-	})
-	return h
 }
 
 // TestRecorded plays every file against one server and prints how many answers
