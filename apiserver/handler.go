@@ -121,11 +121,11 @@ func (c *call) authorize() bool {
 
 // notFound and notAllowed are what the routing answers, without details.
 func (c *call) notFound() {
-	c.fail(apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, true))
+	c.fail(apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false))
 }
 
 func (c *call) notAllowed() {
-	c.fail(apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, true))
+	c.fail(apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false))
 }
 
 func plainNotFound(w http.ResponseWriter) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
@@ -41,6 +42,10 @@ type Options struct {
 	// Paths are further handlers by path, behind authentication and authorization.
 	Paths []PathHandler
 
+	// Feeds follow kinds in commit order and in step with the cache: the RBAC index,
+	// the node authorizer's graph. A feed sees what exists as creations first.
+	Feeds []Feed
+
 	ServiceCIDR   netip.Prefix // default 10.96.0.0/16
 	NodePortRange [2]int       // first and last; default 30000-32767
 	// Advertise is the address of the API in the kubernetes service's endpoints;
@@ -51,6 +56,12 @@ type Options struct {
 
 	Telemetry *telemetry.Telemetry
 	Now       func() time.Time
+}
+
+// Feed is a follower of some kinds. Apply must be quick and not call the server.
+type Feed struct {
+	Resources []schema.GroupResource
+	Apply     func(kinds.Event)
 }
 
 func (o *Options) fill() {

@@ -49,6 +49,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.cache = c
+	for _, f := range o.Feeds {
+		for _, gr := range f.Resources {
+			if k, ok := o.Table.ByResource(gr); ok && c.Of(k) != nil {
+				c.Of(k).Feed(f.Apply)
+			}
+		}
+	}
 	reader := cacheReader{s}
 	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
 	for _, p := range chain {

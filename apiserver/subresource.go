@@ -40,6 +40,8 @@ func (c *call) subresource() {
 		c.post(&row)
 	case row.Get != nil:
 		c.view(&row)
+	case !row.Kind.Empty() && row.Kind != c.kind.GVK():
+		c.notAllowed() // a stream, and nobody is there to answer it
 	case in.Verb == "get":
 		c.get()
 	case in.Verb == "update":

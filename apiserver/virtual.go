@@ -41,6 +41,7 @@ func (c *call) virtual() {
 		c.fail(err)
 		return
 	}
+	obj = c.s.engine.Own(c.req(), obj, c.query.Get("fieldManager"))
 	out, err := c.s.review(c.ctx(), c, obj)
 	if err != nil {
 		c.fail(err)

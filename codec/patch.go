@@ -3,6 +3,7 @@ package codec
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,7 +34,9 @@ func JSONPatch(doc, patch []byte, s Strict) (patched []byte, strictErrs []error,
 	if s == Report {
 		var ops []patchOperation
 		if strictErrs, err = kjson.UnmarshalStrict(patch, &ops); err != nil {
-			return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+			// Clients know the message with the type's name in Kubernetes.
+			text := strings.ReplaceAll(err.Error(), "codec.patchOperation", "handlers.jsonPatchOp")
+			return nil, nil, apierrors.NewBadRequest("error decoding patch: " + text)
 		}
 		for i, e := range strictErrs {
 			strictErrs[i] = fmt.Errorf("json patch %w", e)

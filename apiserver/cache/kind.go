@@ -24,6 +24,7 @@ type Kind struct {
 	last int64 // revision of the newest event
 	ring ring
 	wake chan struct{} // closed at the next event; nil when nobody waits
+	feed []func(kinds.Event)
 
 	snap atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
 }
@@ -131,6 +132,7 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		gone := codec.Shallow(old.Object)
 		gone.SetResourceVersion(strconv.FormatInt(ev.ModRevision, 10))
 		k.ring.add(Event{Old: old, Gone: &Entry{Object: gone, Key: key, Revision: ev.ModRevision}, Revision: ev.ModRevision})
+		k.tell(old, nil, ev.ModRevision)
 	default:
 		if e, ok := ev.Decoded.(*Entry); ok {
 			e.Key, e.Revision = key, ev.ModRevision
@@ -146,9 +148,38 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		}
 		k.tree.Set(next)
 		k.ring.add(Event{Old: old, New: next, Revision: ev.ModRevision})
+		k.tell(old, next, ev.ModRevision)
 	}
 	k.last = ev.ModRevision
 	k.snap.Store(nil)
+}
+
+// tell hands a change to those who follow the kind in step.
+func (k *Kind) tell(old, next *Entry, rev int64) {
+	for _, f := range k.feed {
+		ev := kinds.Event{Revision: rev}
+		if old != nil {
+			ev.Old = old.Object
+		}
+		if next != nil {
+			ev.New = next.Object
+		}
+		f(ev)
+	}
+}
+
+// Feed calls f with every object as it is now, as creations, and then with every
+// change in commit order, before the change is visible as a revision: what f keeps
+// is never behind what a finished write promised. f must be quick and not call the
+// cache. Call it before the first write.
+func (k *Kind) Feed(f func(kinds.Event)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.tree.Scan(func(e *Entry) bool {
+		f(kinds.Event{New: e.Object, Revision: e.Revision})
+		return true
+	})
+	k.feed = append(k.feed, f)
 }
 
 // broadcast wakes the cursors that wait.
@@ -161,9 +192,30 @@ func (k *Kind) broadcast() {
 	k.mu.Unlock()
 }
 
+// retell tells the feeds how a fresh load differs.
+func (k *Kind) retell(fresh *btree.BTreeG[*Entry], rev int64) {
+	if len(k.feed) == 0 {
+		return
+	}
+	k.tree.Scan(func(e *Entry) bool {
+		if _, ok := fresh.Get(e); !ok {
+			k.tell(e, nil, rev)
+		}
+		return true
+	})
+	fresh.Scan(func(e *Entry) bool {
+		old, _ := k.tree.Get(e)
+		if old == nil || old.Revision != e.Revision {
+			k.tell(old, e, e.Revision)
+		}
+		return true
+	})
+}
+
 // replace takes over the tree of a fresh load; the ring's history is lost.
 func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.mu.Lock()
+	k.retell(fresh.tree, rev)
 	k.tree = fresh.tree
 	k.last = rev
 	k.ring.reset(rev)

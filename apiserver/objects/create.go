@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"unicode"
 
@@ -61,6 +62,11 @@ func (e *Engine) Create(ctx context.Context, r *Request, obj kinds.Object, o *me
 	}
 }
 
+// Own notes the fields of an object that is answered, not stored.
+func (e *Engine) Own(r *Request, obj kinds.Object, manager string) kinds.Object {
+	return e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(manager, r.Agent))
+}
+
 // createOnce gives the object its identity and stores it.
 func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, a *admission.Request, dry bool) (_ *cache.Entry, err error) {
 	obj.SetCreationTimestamp(e.time())
@@ -68,6 +74,9 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	if generated {
 		obj.SetName(generateName(obj.GetGenerateName()))
+		if r.Kind.Default != nil {
+			r.Kind.Default(obj) // what follows from the name
+		}
 	}
 	done := func(bool) {}
 	if h := e.Hooks[r.Kind.GroupResource()]; h != nil {
@@ -87,6 +96,10 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, admissionError(r, err)
 	}
 	e.flushWarnings(r, a)
+	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" {
+		// storage/etcd3 refuses this, after everything else, with a plain error.
+		return nil, errors.New("resourceVersion should not be set on objects to be created")
+	}
 
 	if there := kc.Get(r.Namespace, obj.GetName()); there != nil && (dry || e.current(there)) {
 		return nil, alreadyExists(r, obj, there, generated)

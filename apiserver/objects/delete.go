@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -76,6 +77,9 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 		return Deletion{}, admissionError(r, err)
 	}
 	e.flushWarnings(r, a)
+	if r.Kind.Resource == "jobs" && defaultPolicy(r) == gcOrphan && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		r.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
 	switch {
 	case dryRun(o.DryRun):
 		if plan.obj != nil {
@@ -106,6 +110,9 @@ type plan struct {
 // updateForGracefulDeletionAndFinalizers).
 func planDeletion(r *Request, old kinds.Object, o *metav1.DeleteOptions, now time.Time) plan {
 	obj := old.DeepCopyObject().(kinds.Object)
+	if ns, ok := obj.(*corev1.Namespace); ok && ns.DeletionTimestamp == nil {
+		return planNamespace(r, ns, o, now)
+	}
 	graceful, pending := markGraceful(r.Kind, obj, o, now)
 	if pending {
 		return plan{pending: true}
@@ -113,7 +120,10 @@ func planDeletion(r *Request, old kinds.Object, o *metav1.DeleteOptions, now tim
 	if fins, changed := gcFinalizers(r, obj, o); changed {
 		obj.SetFinalizers(fins)
 	}
-	waits := len(obj.GetFinalizers()) > 0 || !gone(r, obj)
+	if !gone(r, obj) {
+		return plan{pending: true}
+	}
+	waits := len(obj.GetFinalizers()) > 0
 	switch {
 	case waits && !graceful:
 		markDeleting(obj, now)
@@ -126,6 +136,18 @@ func planDeletion(r *Request, old kinds.Object, o *metav1.DeleteOptions, now tim
 		return plan{remove: true, obj: obj}
 	}
 	return plan{remove: true}
+}
+
+// planNamespace begins the end of a namespace: its controller empties it, then
+// finalizes it (core/namespace/storage, Delete).
+func planNamespace(r *Request, ns *corev1.Namespace, o *metav1.DeleteOptions, now time.Time) plan {
+	at := metav1.NewTime(now).Rfc3339Copy()
+	ns.DeletionTimestamp = &at
+	ns.Status.Phase = corev1.NamespaceTerminating
+	if fins, changed := gcFinalizers(r, ns, o); changed {
+		ns.Finalizers = fins
+	}
+	return plan{obj: ns}
 }
 
 // markGraceful sets the time of a graceful deletion. pending says that one is

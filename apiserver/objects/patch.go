@@ -202,10 +202,11 @@ func (p *patcher) apply(old *cache.Entry) (kinds.Object, error) {
 // YAMLWarnings takes a strict error of the YAML decoder apart, a warning a line
 // (endpoints/handlers, parseYAMLWarnings).
 func YAMLWarnings(text string) []string {
-	trimmed := text
-	if _, after, ok := strings.Cut(text, "\n"); ok && strings.HasPrefix(text, "yaml: unmarshal errors") ||
-		strings.HasPrefix(text, "error converting YAML to JSON: yaml: unmarshal errors") {
-		trimmed = after
+	trimmed, ok := strings.CutPrefix(text, "yaml: unmarshal errors:\n")
+	if !ok {
+		if trimmed, ok = strings.CutPrefix(text, "error converting YAML to JSON: yaml: unmarshal errors:\n"); !ok {
+			return []string{text}
+		}
 	}
 	lines := strings.Split(trimmed, "\n")
 	out := make([]string, 0, len(lines))

@@ -65,9 +65,7 @@ func (e *Engine) Update(ctx context.Context, r *Request, obj kinds.Object, o *me
 // checkName).
 func checkName(r *Request, obj kinds.Object) error {
 	if obj.GetName() == "" {
-		if obj.GetNamespace() == "" || obj.GetNamespace() == r.Namespace {
-			obj.SetName(r.Name)
-		}
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", r.Name))
 	}
 	if obj.GetName() != r.Name {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.Name))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 )
@@ -28,37 +29,14 @@ func (e *Engine) UpdateView(ctx context.Context, r *Request, row *kinds.Subresou
 	entry, _, err := e.change(ctx, r, &change{
 		options: o, dry: dryRun(o.DryRun),
 		make: func(old *cache.Entry) (kinds.Object, error) {
-			return e.set(r, row, old, view, manager)
+			w, err := e.beginView(r, row, old)
+			if err != nil {
+				return nil, err
+			}
+			return w.set(view.DeepCopyObject(), manager)
 		},
 	})
 	return entry, err
-}
-
-// set makes the new parent from a view.
-func (e *Engine) set(r *Request, row *kinds.Subresource, old *cache.Entry, view runtime.Object, manager string) (kinds.Object, error) {
-	m, err := meta.Accessor(view)
-	if err != nil {
-		return nil, apierrors.NewInternalError(err)
-	}
-	if m.GetName() == "" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", r.Name))
-	}
-	if m.GetName() != r.Name {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", m.GetName(), r.Name))
-	}
-	if ns := m.GetNamespace(); ns != "" && ns != r.Namespace {
-		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-	}
-	if uid := m.GetUID(); uid != "" && uid != old.Object.GetUID() {
-		return nil, apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
-			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.Object.GetUID()))
-	}
-	obj, err := row.Set(old.Object, view)
-	if err != nil {
-		return nil, err
-	}
-	obj.SetResourceVersion(m.GetResourceVersion())
-	return e.Owners.Update(r.Kind, r.Version, r.Sub, old.Object, obj, manager), nil
 }
 
 // PatchView patches a view; empty is an empty object of the view's type.
@@ -66,24 +44,131 @@ func (e *Engine) PatchView(ctx context.Context, r *Request, row *kinds.Subresour
 	if o == nil {
 		o = &metav1.PatchOptions{}
 	}
-	p := &patcher{e: e, r: r, pt: pt, data: data, how: directive(o.FieldValidation), manager: managerName(o.FieldManager, r.Agent)}
+	p := &patcher{e: e, r: r, pt: pt, data: data, how: directive(o.FieldValidation),
+		manager: managerName(o.FieldManager, r.Agent), force: o.Force != nil && *o.Force}
 	entry, _, err := e.change(ctx, r, &change{
 		options: &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager, FieldValidation: o.FieldValidation},
 		dry:     dryRun(o.DryRun),
 		make: func(old *cache.Entry) (kinds.Object, error) {
-			view, err := row.Get(old.Object)
+			w, err := e.beginView(r, row, old)
 			if err != nil {
-				return nil, apierrors.NewInternalError(err)
+				return nil, err
+			}
+			if pt == types.ApplyPatchType && w.scale != nil {
+				return p.applyView(w)
 			}
 			into := reflect.New(reflect.TypeOf(empty).Elem()).Interface().(runtime.Object)
-			if err := p.patchView(row, view, into); err != nil {
+			if err := p.patchView(row, w.live, into); err != nil {
 				return nil, err
 			}
 			p.warned = true
-			return e.set(r, row, old, into, p.manager)
+			return w.set(into, p.manager)
 		},
 	})
 	return entry, err
+}
+
+// viewWrite is one write through a view.
+type viewWrite struct {
+	e     *Engine
+	r     *Request
+	row   *kinds.Subresource
+	old   *cache.Entry
+	live  runtime.Object   // the view as it is
+	scale *ownership.Scale // nil where the view is no Scale
+}
+
+func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry) (*viewWrite, error) {
+	live, err := row.Get(old.Object)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	w := &viewWrite{e: e, r: r, row: row, old: old, live: bare(live)}
+	scale, ok, err := e.Owners.Scale(r.Kind, r.Version, old.Object, w.live, row.Kind)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if ok {
+		w.scale = scale
+	}
+	return w, nil
+}
+
+// check compares the view's identity with the request's.
+func (w *viewWrite) check(m metav1.Object) error {
+	r := w.r
+	if m.GetName() == "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", r.Name))
+	}
+	if m.GetName() != r.Name {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", m.GetName(), r.Name))
+	}
+	if ns := m.GetNamespace(); ns != "" && ns != r.Namespace {
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	if uid := m.GetUID(); uid != "" && uid != w.old.Object.GetUID() {
+		return apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
+			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, w.old.Object.GetUID()))
+	}
+	return nil
+}
+
+// set makes the new parent from a changed view.
+func (w *viewWrite) set(view runtime.Object, manager string) (kinds.Object, error) {
+	m, err := meta.Accessor(view)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if err := w.check(m); err != nil {
+		return nil, err
+	}
+	if w.scale != nil {
+		if view, err = w.scale.Update(w.live, view, manager); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
+	return w.parent(view, manager)
+}
+
+// parent puts the view's contents and owners into a copy of the parent.
+func (w *viewWrite) parent(view runtime.Object, manager string) (kinds.Object, error) {
+	m, err := meta.Accessor(view)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if err := w.check(m); err != nil {
+		return nil, err
+	}
+	obj, err := w.row.Set(w.old.Object, view)
+	if err != nil {
+		return nil, err
+	}
+	obj.SetResourceVersion(m.GetResourceVersion())
+	if w.scale == nil {
+		return w.e.Owners.Update(w.r.Kind, w.r.Version, w.r.Sub, w.old.Object, obj, manager), nil
+	}
+	fields, err := w.scale.Parent(view)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	obj.SetManagedFields(fields)
+	return obj, nil
+}
+
+// applyView merges a server-side apply into a scale.
+func (p *patcher) applyView(w *viewWrite) (kinds.Object, error) {
+	doc, strictErr, err := codec.ApplyPatch(p.data, p.how.strict())
+	if err != nil {
+		return nil, err
+	}
+	view, err := w.scale.Apply(w.live, &unstructured.Unstructured{Object: doc}, p.manager, p.force)
+	if err != nil {
+		return nil, err
+	}
+	if strictErr != nil && p.how == metav1.FieldValidationStrict {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", strictErr))
+	}
+	return w.parent(view, p.manager)
 }
 
 // patchView applies the patch to view and reads the result into into.
@@ -95,24 +180,15 @@ func (p *patcher) patchView(row *kinds.Subresource, view, into runtime.Object) e
 		}
 		return p.report(strict, shown)
 	}
-	doc, err := codec.Object(codec.JSON, row.Kind, bare(view))
+	doc, err := codec.Object(codec.JSON, row.Kind, view)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
 	var patched []byte
 	var strict []error
-	switch p.pt {
-	case types.JSONPatchType:
+	if p.pt == types.JSONPatchType {
 		patched, strict, err = codec.JSONPatch(doc, p.data, p.how.strict())
-	case types.ApplyPatchType:
-		var m map[string]any
-		if m, _, err = codec.ApplyPatch(p.data, p.how.strict()); err == nil {
-			var b []byte
-			if b, err = (&unstructured.Unstructured{Object: m}).MarshalJSON(); err == nil {
-				patched, strict, err = codec.MergePatch(doc, b, p.how.strict())
-			}
-		}
-	default:
+	} else {
 		patched, strict, err = codec.MergePatch(doc, p.data, p.how.strict())
 	}
 	if err != nil {
@@ -125,7 +201,7 @@ func (p *patcher) patchView(row *kinds.Subresource, view, into runtime.Object) e
 	return p.report(append(strict, more...), string(patched))
 }
 
-// bare is obj without its kind and apiVersion.
+// bare is a copy of obj's top without its kind and apiVersion.
 func bare(obj runtime.Object) runtime.Object {
 	c := codec.Shallow(obj)
 	c.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})

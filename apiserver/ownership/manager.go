@@ -7,7 +7,10 @@ package ownership
 import (
 	"fmt"
 	"sync"
+	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -26,6 +29,8 @@ type Manager struct {
 
 	once  sync.Once
 	types managedfields.TypeConverter
+
+	shapes shapes
 
 	mu       sync.RWMutex
 	managers map[form]*managedfields.FieldManager
@@ -46,6 +51,77 @@ func New(scheme *runtime.Scheme, find func(schema.GroupVersionKind) (*kinds.Kind
 // Update sets obj's managed fields after manager changed live into obj through
 // form v and subresource sub. Both are hub objects; obj is changed.
 func (m *Manager) Update(k *kinds.Kind, v *kinds.Version, sub string, live, obj kinds.Object, manager string) kinds.Object {
+	if live.GetUID() == "" && len(obj.GetManagedFields()) == 0 {
+		return m.create(k, v, sub, live, obj, manager)
+	}
+	return m.change(k, v, sub, live, obj, manager)
+}
+
+// create gives the creator all fields of a new object.
+func (m *Manager) create(k *kinds.Kind, v *kinds.Version, sub string, live, obj kinds.Object, manager string) kinds.Object {
+	if !codec.IsHub(v) || obj.GetManagedFields() != nil {
+		return m.slow(k, v, sub, live, obj, manager)
+	}
+	key := make([]byte, 0, 1024)
+	key = append(key, k.Group...)
+	key = append(key, 0)
+	key = append(key, k.Kind...)
+	key = append(key, 0)
+	key = append(key, sub...)
+	key = append(key, 0)
+	key, ok := appendShape(key, obj)
+	if !ok {
+		return m.slow(k, v, sub, live, obj, manager)
+	}
+	fields, ok := m.shapes.get(key)
+	if !ok {
+		out := m.slow(k, v, sub, live, obj, manager)
+		switch own := out.GetManagedFields(); len(own) {
+		case 0:
+			m.shapes.put(key, nil)
+		case 1:
+			m.shapes.put(key, own[0].FieldsV1)
+		}
+		return out
+	}
+	if fields == nil {
+		obj.SetManagedFields(nil)
+		return obj
+	}
+	now := metav1.NewTime(time.Now().UTC())
+	obj.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate,
+		APIVersion: codec.GVK(k, nil).GroupVersion().String(), Time: &now,
+		FieldsType: "FieldsV1", FieldsV1: fields, Subresource: sub,
+	}})
+	return obj
+}
+
+// change compares only what differs between live and obj.
+func (m *Manager) change(k *kinds.Kind, v *kinds.Version, sub string, live, obj kinds.Object, manager string) kinds.Object {
+	if !codec.IsHub(v) {
+		return m.slow(k, v, sub, live, obj, manager)
+	}
+	a, b := codec.Shallow(live), codec.Shallow(obj)
+	same := prune(a, b)
+	if same && (sub != "" || obj.GetManagedFields() == nil || sameEntries(obj.GetManagedFields(), live.GetManagedFields())) {
+		obj.SetManagedFields(live.GetManagedFields())
+		return obj
+	}
+	identity(a, live)
+	identity(b, obj)
+	out := m.slow(k, v, sub, a, b, manager)
+	obj.SetManagedFields(out.GetManagedFields())
+	return obj
+}
+
+// sameEntries tells whether a client sent back the managed fields that it got.
+func sameEntries(a, b []metav1.ManagedFieldsEntry) bool {
+	return len(a) > 0 && equality.Semantic.DeepEqual(a, b)
+}
+
+// slow asks apimachinery's field manager.
+func (m *Manager) slow(k *kinds.Kind, v *kinds.Version, sub string, live, obj kinds.Object, manager string) kinds.Object {
 	fm, err := m.fieldManager(k, v, sub)
 	if err != nil {
 		obj.SetManagedFields(nil)
@@ -83,6 +159,9 @@ func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
+// load parses the schemas of all built-in types.
+func (m *Manager) load() { m.types = applyconfigurations.NewTypeConverter(m.scheme) }
+
 func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*managedfields.FieldManager, error) {
 	if codec.IsHub(v) {
 		v = nil
@@ -94,7 +173,7 @@ func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*ma
 	if fm != nil {
 		return fm, nil
 	}
-	m.once.Do(func() { m.types = applyconfigurations.NewTypeConverter(m.scheme) })
+	m.once.Do(m.load)
 	c := converter{m: m, kind: k}
 	hub := schema.GroupVersion{Group: k.Group, Version: k.Version}
 	fm, err := managedfields.NewDefaultFieldManager(m.types, c, c, c, codec.GVK(k, v), hub, sub, resets(k, sub))

@@ -41,13 +41,12 @@ type Env struct {
 // Config holds what the cluster's owner decides. The zero value of a field means
 // Kubernetes' default.
 type Config struct {
-	RootCA            []byte        // PEM; published as kube-root-ca.crt in every namespace
-	PodCIDR           string        // addresses of all pods; "" leaves spec.podCIDR to others
-	NodeMask          int           // bits of a node's slice; 24
-	NodeGrace         time.Duration // silence after which a node is unknown; 50s
-	NodeStartupGrace  time.Duration // the same for a node never heard of; 60s
-	TerminatedPods    int           // finished pods kept before the oldest go; 12500
-	NodeMonitorPeriod time.Duration // how exactly silence is noticed; 5s
+	RootCA           []byte        // PEM; published as kube-root-ca.crt in every namespace
+	PodCIDR          string        // addresses of all pods; "" leaves spec.podCIDR to others
+	NodeMask         int           // bits of a node's slice; 24
+	NodeGrace        time.Duration // silence after which a node is unknown; 50s
+	NodeStartupGrace time.Duration // the same for a node never heard of; 60s
+	TerminatedPods   int           // finished pods kept before the oldest go; 12500
 }
 
 // Recorder records events.

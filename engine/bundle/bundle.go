@@ -6,7 +6,6 @@ package bundle
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -61,7 +60,7 @@ func Config(in Input, m *Machine) (*specs.Spec, error) {
 		Process: &specs.Process{
 			Terminal:        c.TTY,
 			Args:            args,
-			Env:             environment(in.Image.Env, c.Env, hostname, c.TTY),
+			Env:             environment(in.Image.Env, c.Env, hostname, c.TTY, in.User),
 			Cwd:             workingDir(c.WorkingDir, in.Image.WorkingDir),
 			User:            in.User.oci(),
 			Capabilities:    capabilities(c, m),
@@ -103,8 +102,8 @@ func workingDir(own, image string) string {
 	return "/"
 }
 
-func environment(image, own []string, hostname string, tty bool) []string {
-	first := []string{engine.DefaultPath}
+func environment(image, own []string, hostname string, tty bool, u User) []string {
+	first := []string{engine.DefaultPath, "HOME=" + u.home()}
 	if hostname != "" {
 		first = append(first, "HOSTNAME="+hostname)
 	}
@@ -205,18 +204,15 @@ func Process(e *engine.ExecSpec, container *specs.Process, user User, m *Machine
 	p.Terminal = e.TTY
 	p.Args = e.Args
 	p.Env = engine.ProcessEnv(container.Env, e.Env)
-	if e.TTY {
-		p.Env = engine.ProcessEnv([]string{"TERM=xterm"}, p.Env)
-	}
 	if e.WorkingDir != "" {
 		p.Cwd = e.WorkingDir
 	}
 	if e.User != "" {
 		p.User = user.oci()
-		// HOME is the user's own, which the runtime finds out.
-		p.Env = slices.DeleteFunc(slices.Clone(p.Env), func(kv string) bool {
-			return strings.HasPrefix(kv, "HOME=") && !slices.Contains(e.Env, kv)
-		})
+		p.Env = engine.ProcessEnv(container.Env, []string{"HOME=" + user.home()}, e.Env)
+	}
+	if e.TTY {
+		p.Env = engine.ProcessEnv([]string{"TERM=xterm"}, p.Env)
 	}
 	if e.Privileged {
 		p.Capabilities = capabilitySet(m.Capabilities)

@@ -20,6 +20,14 @@ type User struct {
 	Home     string
 }
 
+// home is the user's directory; "/" for one without an account, as runc has it.
+func (u User) home() string {
+	if u.Home == "" {
+		return "/"
+	}
+	return u.Home
+}
+
 func (u User) oci() specs.User {
 	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
 }

@@ -165,16 +165,17 @@ func (s *Store) finishLoad(ctx context.Context, name string, read func(context.C
 	if len(ready) == 0 {
 		return nil, errPlatform
 	}
+	for _, m := range ready {
+		if err := s.nameLoaded(ctx, indexName(m.Annotations, name), m); err != nil {
+			return nil, err
+		}
+	}
+	s.use.RLock()
+	defer s.use.RUnlock()
 	var out []*engine.Image
 	seen := map[string]bool{}
 	for _, m := range ready {
-		n := indexName(m.Annotations, name)
-		if err := s.nameLoaded(ctx, n, m); err != nil {
-			return nil, err
-		}
-		s.use.RLock()
-		img, err := s.show(ctx, images.Image{Name: n, Target: m})
-		s.use.RUnlock()
+		img, err := s.show(ctx, images.Image{Target: m})
 		if err != nil {
 			return nil, err
 		}

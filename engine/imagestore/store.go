@@ -99,6 +99,7 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, err
 	}
+	silent()
 	cs, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
 		return nil, fmt.Errorf("open content: %w", err)
@@ -143,11 +144,14 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-var silent = func() *clog.Entry {
+// silent swallows the log lines of containerd's libraries, also those that do not
+// look at the context.
+var silent = sync.OnceValue(func() *clog.Entry {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
-	return logrus.NewEntry(l)
-}
+	clog.L = logrus.NewEntry(l)
+	return clog.L
+})
 
 // context carries containerd's namespace, and keeps its libraries from logging:
 // they return what they have to say.

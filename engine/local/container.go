@@ -71,6 +71,15 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
+// command is what the container executes.
+func (c *container) command() string {
+	args, err := engine.ProcessArgs(&c.record.Spec, &c.record.Image)
+	if err != nil {
+		return ""
+	}
+	return args[0]
+}
+
 func (c *container) keepTerminal(fd int) {
 	if c.terminal >= 0 {
 		unix.Close(c.terminal)

@@ -15,7 +15,6 @@ import (
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/bundle"
-	"skiff.dev/skiff/engine/monitor"
 	"skiff.dev/skiff/engine/monitor/wire"
 )
 
@@ -46,26 +45,19 @@ func (l *Local) Exec(ctx context.Context, id string, spec engine.ExecSpec, s eng
 		return 0, fmt.Errorf("exec in %s: %w", id, engine.ErrNotRun)
 	}
 	defer os.RemoveAll(dir)
-	if err := l.writeProcess(c, &spec, pid, dir); err != nil {
+	var size engine.Size
+	if spec.TTY {
+		size = firstSize(s.Resize)
+	}
+	if err := l.writeProcess(c, &spec, size, pid, dir); err != nil {
 		return 0, err
 	}
 	e := &wire.Exec{Dir: dir, TTY: spec.TTY, Runtime: l.runtime.exec(l.runtimeRoot(), dir, c.record.Spec.ID, spec.TTY)}
-	code, err := l.runExec(ctx, e, s)
-	return code, execError(id, err)
+	code, err := l.runExec(ctx, e, size, s)
+	return code, startError("exec in "+id, spec.Args[0], err)
 }
 
-func execError(id string, err error) error {
-	var me *monitor.Error
-	if errors.As(err, &me) && me.Kind == wire.KindStart {
-		return &engine.StartError{ExitCode: me.Code, Message: me.Text}
-	}
-	if err != nil {
-		return fmt.Errorf("exec in %s: %w", id, err)
-	}
-	return nil
-}
-
-func (l *Local) writeProcess(c *container, spec *engine.ExecSpec, pid int, dir string) error {
+func (l *Local) writeProcess(c *container, spec *engine.ExecSpec, size engine.Size, pid int, dir string) error {
 	var base specs.Process
 	if err := readJSON(filepath.Join(l.bundleDir(c.record.Spec.ID), processFile), &base); err != nil {
 		return fmt.Errorf("exec in %s: %w", c.record.Spec.ID, engine.ErrNotRun)
@@ -78,7 +70,11 @@ func (l *Local) writeProcess(c *container, spec *engine.ExecSpec, pid int, dir s
 			return err
 		}
 	}
-	return writeJSON(filepath.Join(dir, "process.json"), bundle.Process(spec, &base, user, l.machine))
+	p := bundle.Process(spec, &base, user, l.machine)
+	if size != (engine.Size{}) {
+		p.ConsoleSize = &specs.Box{Height: uint(size.Height), Width: uint(size.Width)}
+	}
+	return writeJSON(filepath.Join(dir, "process.json"), p)
 }
 
 // ends are the ends of pipes that another process gets.
@@ -135,9 +131,7 @@ func (p *plumbing) output(w io.Writer, f *os.File) {
 // input copies until the client's input or the process ends. The client's reader
 // may block for longer; nobody waits for it.
 func (p *plumbing) input(r io.Reader, f *os.File, closeAfter bool) {
-	if !closeAfter {
-		p.files = append(p.files, f)
-	}
+	p.files = append(p.files, f)
 	go func() {
 		_, err := io.Copy(f, r)
 		if closeAfter {
@@ -168,7 +162,7 @@ func (p *plumbing) close() {
 	}
 }
 
-func (l *Local) runExec(ctx context.Context, e *wire.Exec, s engine.Streams) (int, error) {
+func (l *Local) runExec(ctx context.Context, e *wire.Exec, size engine.Size, s engine.Streams) (int, error) {
 	p := newPlumbing()
 	defer p.close()
 	var theirs ends
@@ -178,14 +172,7 @@ func (l *Local) runExec(ctx context.Context, e *wire.Exec, s engine.Streams) (in
 			return 0, err
 		}
 	}
-	req := &wire.Request{Op: wire.OpExec, Exec: e, Files: theirs.names}
-	if e.TTY && s.Resize != nil {
-		select {
-		case size := <-s.Resize:
-			req.Width, req.Height = size.Width, size.Height
-		default:
-		}
-	}
+	req := &wire.Request{Op: wire.OpExec, Exec: e, Files: theirs.names, Width: size.Width, Height: size.Height}
 	conn, err := l.mon.Open(ctx, req, theirs.fds...)
 	theirs.close()
 	if err != nil {
@@ -273,6 +260,16 @@ func (p *plumbing) terminal(fd int, s engine.Streams) (*os.File, error) {
 	return f, nil
 }
 
+// firstSize is the size that is known already, if one is.
+func firstSize(sizes <-chan engine.Size) engine.Size {
+	select {
+	case size := <-sizes:
+		return size
+	default:
+		return engine.Size{}
+	}
+}
+
 func resize(sizes <-chan engine.Size, stop <-chan struct{}, set func(engine.Size)) {
 	for sizes != nil {
 		select {
@@ -308,14 +305,22 @@ func (l *Local) Attach(ctx context.Context, id string, s engine.Streams) error {
 	if err := p.connect(&theirs, streams); err != nil {
 		return err
 	}
-	conn, err := l.mon.Open(ctx, &wire.Request{Op: wire.OpAttach, ID: id, Files: theirs.names}, theirs.fds...)
+	req := &wire.Request{Op: wire.OpAttach, ID: id, Files: theirs.names}
+	if c.record.Spec.TTY {
+		size := firstSize(s.Resize)
+		req.Width, req.Height = size.Width, size.Height
+	}
+	conn, err := l.mon.Open(ctx, req, theirs.fds...)
 	theirs.close()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	if _, _, err := conn.Recv(); err != nil {
-		return monitorError("attach "+id, ctxError(ctx, err))
+		if ctx.Err() != nil {
+			return nil
+		}
+		return monitorError("attach "+id, err)
 	}
 	stop := make(chan struct{})
 	defer close(stop)

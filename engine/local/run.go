@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -53,7 +54,8 @@ func (l *Local) Start(ctx context.Context, id string) error {
 	c.starting = false
 	l.mu.Unlock()
 	if err != nil {
-		return errors.Join(startError(id, err), l.clean(context.WithoutCancel(ctx), c))
+		l.complain("container "+id, l.clean(context.WithoutCancel(ctx), c))
+		return startError("start "+id, c.command(), err)
 	}
 	l.running(c, task)
 	return nil
@@ -108,17 +110,31 @@ func (l *Local) start(ctx context.Context, c *container) (*wire.Task, error) {
 	return r.Task, nil
 }
 
-// startError is what Start answers.
-func startError(id string, err error) error {
+// startError is what a start of command answers. Where the runtime could not
+// execute it the words are runc's, whichever runtime it was: people know them.
+func startError(op, command string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var me *monitor.Error
-	if errors.As(err, &me) && me.Kind == wire.KindStart {
-		return &engine.StartError{ExitCode: me.Code, Message: me.Text}
+	if !errors.As(err, &me) || me.Kind != wire.KindStart {
+		return fmt.Errorf("%s: %w", op, noSpace(err))
 	}
-	var se *engine.StartError
-	if errors.As(err, &se) {
-		return err
+	se := &engine.StartError{ExitCode: me.Code, Message: me.Text}
+	low := strings.ToLower(me.Text)
+	switch {
+	case me.Code == 127 && strings.Contains(command, "/"):
+		se.Message = fmt.Sprintf("exec: %q: stat %s: no such file or directory", command, command)
+	case me.Code == 127:
+		se.Message = fmt.Sprintf("exec: %q: executable file not found in $PATH", command)
+	case me.Code == 126 && strings.Contains(low, "format"):
+		se.Message = fmt.Sprintf("exec %s: exec format error", command)
+	case me.Code == 126 && (strings.Contains(low, "directory") || strings.Contains(low, "not permitted")):
+		se.Message = fmt.Sprintf("exec: %q: is a directory", command)
+	case me.Code == 126:
+		se.Message = fmt.Sprintf("exec: %q: permission denied", command)
 	}
-	return fmt.Errorf("start %s: %w", id, noSpace(err))
+	return se
 }
 
 // running notes that a run has begun; the monitor's event and its answer to Start

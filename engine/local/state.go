@@ -120,14 +120,10 @@ func loadContainer(dir string) (*container, error) {
 		c.now.StartedAt, c.now.PID = start.StartedAt, start.PID
 	}
 	var exit wire.Exit
-	err = readJSON(filepath.Join(dir, exitFile), &exit)
-	switch {
-	case err == nil:
+	if readJSON(filepath.Join(dir, exitFile), &exit) == nil {
 		c.setExit(&exit)
-	case errors.Is(err, fs.ErrNotExist):
+	} else {
 		c.now.State = engine.Running
-	default:
-		c.setExit(&wire.Exit{Code: unknownExit, FinishedAt: time.Now(), Message: messageLost})
 	}
 	return c, nil
 }

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 what is deprecated is served still
+
 package core
 
 import (

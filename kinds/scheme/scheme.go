@@ -26,6 +26,9 @@ import (
 	eventsv1beta1 "k8s.io/api/events/v1beta1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	flowcontrolv1beta1 "k8s.io/api/flowcontrol/v1beta1"
+	flowcontrolv1beta2 "k8s.io/api/flowcontrol/v1beta2"
+	flowcontrolv1beta3 "k8s.io/api/flowcontrol/v1beta3"
 	networkingv1 "k8s.io/api/networking/v1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	nodev1 "k8s.io/api/node/v1"
@@ -73,7 +76,7 @@ func For(table *kinds.Table) *runtime.Scheme {
 		discoveryv1.AddToScheme, discoveryv1beta1.AddToScheme,
 		eventsv1.AddToScheme, eventsv1beta1.AddToScheme,
 		extensionsv1beta1.AddToScheme,
-		flowcontrolv1.AddToScheme,
+		flowcontrolv1.AddToScheme, flowcontrolv1beta1.AddToScheme, flowcontrolv1beta2.AddToScheme, flowcontrolv1beta3.AddToScheme,
 		networkingv1.AddToScheme, networkingv1beta1.AddToScheme,
 		nodev1.AddToScheme, nodev1beta1.AddToScheme,
 		policyv1.AddToScheme, policyv1beta1.AddToScheme,

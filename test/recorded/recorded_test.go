@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/kinds/all"
@@ -56,10 +60,23 @@ func (admin) Authenticate(*http.Request) (*auth.User, bool, error) {
 func newServer(t testing.TB) *httptest.Server {
 	t.Helper()
 	s := mem.New()
+	index := rbac.New()
+	var rbacKinds []schema.GroupResource
+	for _, r := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
+		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
+	}
+	table := all.Table()
+	docs := discovery.New(discovery.Options{Table: table, ServerAddress: "127.0.0.1:6443"})
+	apis := openapi.New(openapi.Options{Table: table, Version: "v1.36.3"})
 	srv, err := apiserver.New(context.Background(), apiserver.Options{
-		Store: s, Table: all.Table(), Scheme: scheme.New(),
-		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, rbac.New()},
+		Store: s, Table: table, Scheme: scheme.New(),
+		Authenticator: admin{}, Authorizer: auth.Chain{auth.Masters{}, index}, Rules: index,
+		Feeds:       []apiserver.Feed{{Resources: rbacKinds, Apply: index.Apply}},
 		OldVersions: true,
+		Paths: []apiserver.PathHandler{
+			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
+			{Path: "/openapi/", Handler: apis},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

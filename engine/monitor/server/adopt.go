@@ -112,7 +112,7 @@ func (s *Server) watchPidfd(t *task, pidfd int) {
 			return err != nil || n > 0
 		})
 	}
-	code, ok := pidfdExit(pidfd)
+	code, ok := exitOfOther(t.pid, t.startTime, pidfd)
 	if !ok {
 		s.ended(t, unknownExit, "it ended under another parent")
 		return
@@ -135,12 +135,18 @@ const (
 	pidfdGetInfo = 3<<30 | 64<<16 | 0xff<<8 | 11
 )
 
-// pidfdExit asks the kernel (6.15 and later) for the code of a process that its
-// parent has reaped. It may take its parent a moment.
-func pidfdExit(fd int) (code int, ok bool) {
-	for range 200 {
+// exitOfOther finds the exit code of a process that was not a child: of a zombie
+// from its stat, of one that its parent has reaped from the kernel (6.15 and
+// later), which has it a moment later.
+func exitOfOther(pid int, started uint64, pidfd int) (code int, ok bool) {
+	for range 100 {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+			if st, err := parseStat(string(b)); err == nil && st.ended && (started == 0 || st.start == started) {
+				return exitCode(st.status), true
+			}
+		}
 		info := pidfdInfo{mask: pidfdInfoExit}
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
 		if errno == 0 && info.mask&pidfdInfoExit != 0 {
 			return exitCode(unix.WaitStatus(info.exitCode)), true
 		}
@@ -152,25 +158,38 @@ func pidfdExit(fd int) (code int, ok bool) {
 	return 0, false
 }
 
-// startTime is when a process was started, in ticks since boot: the 22nd field of
-// proc_pid_stat(5).
+// startTime is when a living process was started, in ticks since boot.
 func startTime(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	return parseStartTime(string(b))
+	st, err := parseStat(string(b))
+	if err == nil && st.ended {
+		err = errors.New("the process has ended")
+	}
+	return st.start, err
 }
 
-func parseStartTime(stat string) (uint64, error) {
+// procStat is some of proc_pid_stat(5).
+type procStat struct {
+	start  uint64 // field 22
+	ended  bool
+	status unix.WaitStatus // field 52, of one that has ended
+}
+
+func parseStat(text string) (s procStat, err error) {
 	// The name, in parentheses, may hold anything.
-	i := strings.LastIndexByte(stat, ')')
-	f := strings.Fields(stat[i+1:])
-	if i < 0 || len(f) < 20 {
-		return 0, fmt.Errorf("stat: %q", stat)
+	i := strings.LastIndexByte(text, ')')
+	f := strings.Fields(text[i+1:])
+	if i < 0 || len(f) < 50 {
+		return s, fmt.Errorf("stat: %q", text)
 	}
-	if f[0] == "Z" || f[0] == "X" {
-		return 0, errors.New("the process has ended")
+	s.ended = f[0] == "Z" || f[0] == "X"
+	if s.start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
+		return s, err
 	}
-	return strconv.ParseUint(f[19], 10, 64)
+	status, err := strconv.ParseUint(f[49], 10, 32)
+	s.status = unix.WaitStatus(status)
+	return s, err
 }

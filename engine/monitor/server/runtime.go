@@ -144,7 +144,7 @@ func classify(msg string) error {
 	case !ofCommand:
 	case strings.Contains(low, "not found"), strings.Contains(low, "no such file"):
 		e.code = 127
-	case strings.Contains(low, "permission denied"), strings.Contains(low, "is a directory"), strings.Contains(low, "exec format error"), strings.Contains(low, "not executable"):
+	case strings.Contains(low, "permission denied"), strings.Contains(low, "is a directory"), strings.Contains(low, "exec format error"), strings.Contains(low, "not permitted"):
 		e.code = 126
 	}
 	return e
@@ -166,6 +166,7 @@ func readPID(file string) (int, error) {
 type console struct {
 	path string
 	fd   int
+	got  chan terminal
 }
 
 func listenConsole(dir string) (*console, error) {
@@ -193,12 +194,33 @@ func listenConsole(dir string) (*console, error) {
 
 const consoleName = "console.sock"
 
-// master returns the terminal after the runtime has ended: what it sent waits in
-// the socket.
+// await takes the terminal as soon as the runtime sends it, which is before it
+// executes the process, and gives it its size.
+func (c *console) await(w, h uint16) {
+	c.got = make(chan terminal, 1)
+	go func() {
+		fd, err := c.receive()
+		if err == nil && w > 0 && h > 0 {
+			unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: w, Row: h})
+		}
+		c.got <- terminal{fd, err}
+	}()
+}
+
+type terminal struct {
+	fd  int
+	err error
+}
+
+// master returns the terminal after the runtime has ended.
 func (c *console) master() (int, error) {
-	if err := unix.SetNonblock(c.fd, true); err != nil {
-		return -1, err
-	}
+	unix.Shutdown(c.fd, unix.SHUT_RDWR) // wakes an accept that waits in vain
+	t := <-c.got
+	c.got = nil
+	return t.fd, t.err
+}
+
+func (c *console) receive() (int, error) {
 	conn, _, err := unix.Accept4(c.fd, unix.SOCK_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("the runtime sent no terminal: %w", err)
@@ -223,6 +245,11 @@ func (c *console) master() (int, error) {
 }
 
 func (c *console) close() {
+	if c.got != nil {
+		if fd, err := c.master(); err == nil {
+			unix.Close(fd)
+		}
+	}
 	unix.Close(c.fd)
 	os.Remove(c.path)
 }

@@ -72,10 +72,16 @@ func (s *Server) attach(c *net.UnixConn, r *wire.Request, fds []int) {
 	if err == nil && t.info().Exit != nil {
 		err = &kindError{wire.KindNotRun, "container " + r.ID + " does not run"}
 	}
+	if err == nil && t.info().NeedTerminal {
+		err = fmt.Errorf("the terminal of container %s is not there yet, or lost", r.ID)
+	}
 	if err != nil {
 		wire.CloseAll(fds)
 		wire.Send(c, failed(err))
 		return
+	}
+	if t.terminal != nil && r.Width > 0 && r.Height > 0 {
+		t.resize(r.Width, r.Height)
 	}
 	var detach []func()
 	for i, name := range r.Files {
@@ -83,7 +89,7 @@ func (s *Server) attach(c *net.UnixConn, r *wire.Request, fds []int) {
 		case name == fifoIn:
 			unix.SetNonblock(fds[i], true)
 			in := os.NewFile(uintptr(fds[i]), "attached stdin")
-			detach = append(detach, func() { in.Close() })
+			// What the client has sent is fed to its end, also when it goes away.
 			go t.feed(in)
 		case t.output(name) != nil:
 			o := t.output(name)
@@ -217,6 +223,7 @@ func (s *Server) startExec(r *wire.Request, fds []int) (pid, master int, ended <
 			return 0, -1, nil, err
 		}
 		defer con.close()
+		con.await(r.Width, r.Height)
 	}
 	s.reaper.begin()
 	defer s.reaper.done()
@@ -231,9 +238,6 @@ func (s *Server) startExec(r *wire.Request, fds []int) (pid, master int, ended <
 		if master, err = con.master(); err != nil {
 			s.reaper.signal(pid, unix.SIGKILL)
 			return 0, -1, nil, err
-		}
-		if r.Width > 0 && r.Height > 0 {
-			unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &unix.Winsize{Col: r.Width, Row: r.Height})
 		}
 	}
 	return pid, master, ended, nil

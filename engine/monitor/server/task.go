@@ -119,6 +119,7 @@ func (t *task) run(s *Server) error {
 			return err
 		}
 		defer con.close()
+		con.await(0, 0)
 	} else if stdio, err = t.openPipes(null); err != nil {
 		return err
 	}
@@ -233,14 +234,14 @@ func (t *task) save() error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(filepath.Join(t.spec.Dir, recordName), b, false); err != nil {
+	if err := writeAtomic(filepath.Join(t.spec.Dir, recordName), b); err != nil {
 		return err
 	}
 	info := t.info()
 	if b, err = json.Marshal(info); err != nil {
 		return err
 	}
-	return writeAtomic(filepath.Join(t.spec.StateDir, startName), b, false)
+	return writeAtomic(filepath.Join(t.spec.StateDir, startName), b)
 }
 
 // ended records how a container ended, durably, and tells it.
@@ -264,7 +265,7 @@ func (s *Server) ended(t *task, code int, message string) {
 	t.mu.Unlock()
 	if b, err := json.Marshal(exit); err != nil {
 		complain("exit of %s: %v", t.spec.ID, err)
-	} else if err := writeAtomic(filepath.Join(t.spec.StateDir, exitName), b, true); err != nil && !errors.Is(err, os.ErrNotExist) {
+	} else if err := writeDurable(filepath.Join(t.spec.StateDir, exitName), b); err != nil && !errors.Is(err, os.ErrNotExist) {
 		complain("exit of %s: %v", t.spec.ID, err)
 	}
 	os.Remove(filepath.Join(t.spec.Dir, recordName))
@@ -283,27 +284,25 @@ func (s *Server) ended(t *task, code int, message string) {
 }
 
 // writeAtomic replaces a file as a whole.
-func writeAtomic(path string, b []byte, durable bool) error {
+func writeAtomic(path string, b []byte) error {
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// writeDurable writes a new file and returns when it is on the disk, its name
+// included. A power cut on the way can leave it torn, which readers tell by its
+// not being JSON; a rename would cost a second sync.
+func writeDurable(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
-	if err == nil && durable {
+	if err == nil {
 		err = f.Sync()
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil || !durable {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return errors.Join(err, f.Close())
 }

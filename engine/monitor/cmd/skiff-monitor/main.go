@@ -35,9 +35,14 @@ func main() {
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
 		build = filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 	}
-	terminals := parseTerminals(os.Getenv(server.TerminalsEnv))
+	env, replacing := os.LookupEnv(server.TerminalsEnv)
+	terminals := parseTerminals(env)
 	os.Unsetenv(server.TerminalsEnv)
-	if err := server.Run(os.Args[2], build, terminals, ready); err != nil {
+	if err := server.Run(os.Args[2], build, terminals, func() {
+		if !replacing { // then nobody waits, and the descriptor is something else
+			ready()
+		}
+	}); err != nil {
 		fmt.Fprintln(os.Stderr, "skiff-monitor:", err)
 		os.Exit(1)
 	}
