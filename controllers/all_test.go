@@ -1,5 +1,7 @@
 package controllers_test
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"context"
 	"fmt"

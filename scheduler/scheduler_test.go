@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,9 +294,9 @@ func TestBindAndRetry(t *testing.T) {
 func TestBindingRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t)
-		refuse := true
+		var allow atomic.Bool
 		w.b.Fail = func(verb, sub string, _ *kinds.Kind, _, _ string) error {
-			if refuse && verb == "post" && sub == "binding" {
+			if !allow.Load() && verb == "post" && sub == "binding" {
 				return errors.New("no")
 			}
 			return nil
@@ -304,7 +305,7 @@ func TestBindingRefused(t *testing.T) {
 		if p := w.pod("p"); p.Spec.NodeName != "" || p.Status.Conditions[0].Reason != "SchedulerError" {
 			t.Fatalf("%+v", p.Status)
 		}
-		refuse = false
+		allow.Store(true)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		if p := w.pod("p"); p.Spec.NodeName != "a" {
