@@ -5,6 +5,8 @@
 // Writes: Endpoints of services with a selector.
 package endpoints
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"context"
 	"maps"
