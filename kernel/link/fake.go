@@ -60,6 +60,8 @@ func (f *Fake) Pair(p Pair) error {
 	return nil
 }
 
+func (f *Fake) Up(string) error { return nil }
+
 func (f *Fake) Delete(name string) error {
 	defer f.mu.Unlock()
 	if err := f.begin("delete", name); err != nil {

@@ -21,6 +21,8 @@ type Host interface {
 	// Pair makes a veth pair between this namespace and another. It fails with
 	// ErrExists if the name is taken; on an error nothing stays.
 	Pair(p Pair) error
+	// Up brings an interface up.
+	Up(name string) error
 	// Delete takes an interface away, and its peer with it.
 	Delete(name string) error
 	// Names lists the interfaces whose name begins with prefix, sorted.
@@ -43,10 +45,10 @@ type Host interface {
 	Close() error
 }
 
-// Pair is a pod's connection: Name here, Inside there. Traffic to Addr is routed
-// to the pair with From as source address; inside, Gateway is the way to
-// everything. Both sides know each other's hardware address, so that neither asks
-// for it.
+// Pair is a pod's connection: Name here, Inside there. Traffic of this machine to
+// Addr is routed to the pair with From as source address; Gateway is the address
+// of the near end, and inside the way to everything. Both sides know each other's
+// hardware address, so that neither asks for it.
 type Pair struct {
 	Name      string
 	Inside    string

@@ -160,6 +160,10 @@ func (k *kernel) near(p Pair) error {
 		return err
 	}
 	index := l.Attrs().Index
+	// Its own address is what packets that leave here are hidden behind.
+	if err := k.h.AddrAdd(l, &netlink.Addr{IPNet: host(p.Gateway)}); err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
 	if err := k.h.NeighAdd(neighbour(index, p.Addr, PodMAC(p.Addr))); err != nil {
 		return fmt.Errorf("neighbour: %w", err)
 	}
@@ -168,7 +172,10 @@ func (k *kernel) near(p Pair) error {
 			return err
 		}
 	}
-	r := netlink.Route{LinkIndex: index, Dst: host(p.Addr), Scope: netlink.SCOPE_LINK, Src: p.From.AsSlice()}
+	// The pod as its own gateway keeps the kernel from sending it ICMP redirects when
+	// it reaches itself through a service, and from counting those against the rate
+	// of other ICMP errors (__mkroute_input in net/ipv4/route.c).
+	r := netlink.Route{LinkIndex: index, Dst: host(p.Addr), Gw: p.Addr.AsSlice(), Flags: int(netlink.FLAG_ONLINK), Src: p.From.AsSlice()}
 	if err := k.h.RouteReplace(&r); err != nil {
 		return fmt.Errorf("route: %w", err)
 	}
@@ -357,4 +364,15 @@ func toPrefix(n *net.IPNet) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return netip.PrefixFrom(a, bits)
+}
+
+func (k *kernel) Up(name string) error {
+	l, err := k.h.LinkByName(name)
+	if err == nil {
+		err = k.h.LinkSetUp(l)
+	}
+	if err != nil {
+		return fmt.Errorf("link: bring up %s: %w", name, err)
+	}
+	return nil
 }
