@@ -206,6 +206,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := id.follow(ctx, backend, p.component); err != nil {
 		return undo, err
 	}
+	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
+	p.component("informers", p.client.Start)
 	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
