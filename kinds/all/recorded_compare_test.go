@@ -206,4 +206,3 @@ func diff(at string, have, want any) string {
 	}
 	return ""
 }
-
