@@ -24,6 +24,7 @@ func keyOf(obj kinds.Object) objectKey { return objectKey{obj.GetNamespace(), ob
 // forward and then calls the handlers, one after the other and in the order of
 // the events, so handlers must not block for long.
 type informer struct {
+	log     *slog.Logger
 	backend Backend
 	gvk     schema.GroupVersionKind
 
@@ -43,6 +44,7 @@ type informer struct {
 
 // registration is one handler. It gets objects in the form that it asked for.
 type registration struct {
+	log     *slog.Logger
 	handler toolscache.ResourceEventHandler
 	target  target
 	synced  *done
@@ -65,9 +67,9 @@ func (d *done) finished() bool        { return toolscache.IsDone(d) }
 func (r *registration) HasSynced() bool                          { return r.synced.finished() }
 func (r *registration) HasSyncedChecker() toolscache.DoneChecker { return r.synced }
 
-func newInformer(b Backend, gvk schema.GroupVersionKind) *informer {
+func newInformer(b Backend, gvk schema.GroupVersionKind, log *slog.Logger) *informer {
 	return &informer{
-		backend: b, gvk: gvk, synced: newDone("informer of " + gvk.Kind),
+		log: log, backend: b, gvk: gvk, synced: newDone("informer of " + gvk.Kind),
 		objects: map[objectKey]kinds.Object{}, indices: map[string]*index{},
 	}
 }
@@ -91,7 +93,7 @@ func (i *informer) run(ctx context.Context) {
 				continue
 			}
 		}
-		slog.Debug("informer starts again", "kind", i.gvk.Kind, "err", err)
+		i.log.Warn("informer starts again", "kind", i.gvk.Kind, "err", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -216,7 +218,7 @@ func (r *registration) call(e Event, initial, missed bool) {
 		}
 		v, err := r.target.view(obj)
 		if err != nil {
-			slog.Error("informer cannot show an object", "kind", r.target.gvk.Kind, "err", err)
+			r.log.Error("informer cannot show an object", "kind", r.target.gvk.Kind, "err", err)
 		}
 		return v
 	}
@@ -240,7 +242,7 @@ func (r *registration) call(e Event, initial, missed bool) {
 // add joins a handler: at once if nothing was listed yet, else with the objects
 // known now as initial adds, on a goroutine that ends with them.
 func (i *informer) add(h toolscache.ResourceEventHandler, t target) *registration {
-	r := &registration{handler: h, target: t, synced: newDone("handler of " + t.gvk.Kind)}
+	r := &registration{log: i.log, handler: h, target: t, synced: newDone("handler of " + t.gvk.Kind)}
 	go func() {
 		i.deliver.Lock()
 		defer i.deliver.Unlock()

@@ -59,7 +59,7 @@ func (p *InProcess) ensure(t target) (i *informer, running bool) {
 	gk := t.kind.GVK().GroupKind()
 	i = p.informers[gk]
 	if i == nil {
-		i = newInformer(p.backend, t.kind.GVK())
+		i = newInformer(p.backend, t.kind.GVK(), p.Log)
 		p.informers[gk] = i
 		if p.startCtx != nil {
 			p.launch(i)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sort"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ import (
 //
 // It needs no Start to read and write; Start runs the informers.
 type InProcess struct {
+	// Log hears of informers that have to begin again; set it before Start.
+	Log *slog.Logger
+
 	backend Backend
 	scheme  *runtime.Scheme
 	mapper  *restMapper
@@ -59,6 +63,7 @@ type KindLister interface {
 // NewInProcess makes a client of b whose typed objects are those of scheme.
 func NewInProcess(b Backend, scheme *runtime.Scheme) *InProcess {
 	p := &InProcess{
+		Log:     slog.New(slog.DiscardHandler),
 		backend: b, scheme: scheme,
 		informers: map[schema.GroupKind]*informer{},
 		started:   make(chan struct{}),

@@ -19,6 +19,7 @@ import (
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/network"
 	"skiff.dev/skiff/node"
 	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/telemetry"
@@ -46,7 +47,7 @@ type process struct {
 	client       *client.InProcess
 	identity     *identity
 	engine       *local.Local
-	network      node.PodNetwork
+	network      *network.Network
 	node         *node.Node
 
 	ready    atomic.Bool

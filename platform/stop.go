@@ -27,7 +27,7 @@ func (p *process) stopContainers(grace time.Duration) error {
 	if p.engine != nil {
 		errs = append(errs, p.engine.Down(ctx, grace))
 	}
-	return errors.Join(append(errs, wipeNetwork(p.instance))...)
+	return errors.Join(append(errs, wipeNetwork(p.cfg))...)
 }
 
 // down stops the instance with its containers. was tells whether anything ran.
@@ -81,8 +81,8 @@ func reset(ctx context.Context, c *Config) error {
 	if err := local.Wipe(ctx, p.engineOptions()); err != nil {
 		return fmt.Errorf("remove containers and images: %w", err)
 	}
-	if err := wipeNetwork(instance(c.Data)); err != nil {
-		return fmt.Errorf("remove interfaces and tables: %w", err)
+	if err := wipeNetwork(c); err != nil {
+		return err
 	}
 	if err := releaseRanges(c.Data); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admit"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/stream"
@@ -169,7 +170,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     p.admission(),
+		Admission:     admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
@@ -205,6 +206,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := id.follow(ctx, backend, p.component); err != nil {
 		return undo, err
 	}
+	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
+	p.component("informers", p.client.Start)
 	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,

@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 
-	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
 	"skiff.dev/skiff/controllers/loop"
@@ -13,8 +12,6 @@ import (
 // startControllers runs the control plane's reconcilers and the scheduler over
 // one client in this process.
 func (p *process) startControllers(context.Context) (func(), error) {
-	backend := p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}})
-	p.client = client.NewInProcess(backend, p.scheme)
 	env := &loop.Env{
 		Client: p.client,
 		Cache:  p.client,
@@ -22,7 +19,6 @@ func (p *process) startControllers(context.Context) (func(), error) {
 		Log:    p.tel.For("controllers").Log,
 		Config: loop.Config{RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR},
 	}
-	p.component("informers", p.client.Start)
 	p.component("controllers", func(ctx context.Context) error {
 		if err := controllers.Start(ctx, env); err != nil {
 			return err

@@ -2,34 +2,91 @@ package platform
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
+	"path/filepath"
 
-	"skiff.dev/skiff/apiserver/admission"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	crclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"skiff.dev/skiff/dns"
 	"skiff.dev/skiff/network"
 )
 
-type noNet struct{}
-
-func (noNet) Add(ctx context.Context, r network.PodRequest) (network.PodStatus, error) {
-	return network.PodStatus{IPs: []string{"10.244.0.9"}}, nil
+// chooseRanges settles the ranges of pods and services beside what the machine
+// and other instances use.
+func (p *process) chooseRanges() error {
+	routes, err := network.Routes()
+	if err != nil {
+		return fmt.Errorf("list the machine's routes: %w", err)
+	}
+	if exists(filepath.Join(p.cfg.Data, configFile)) {
+		routes = nil // they may be our own, from before
+	}
+	if err := claimRanges(p.cfg, routes); err != nil {
+		return err
+	}
+	if p.pods, err = netip.ParsePrefix(p.cfg.PodCIDR); err != nil {
+		return err
+	}
+	if p.services, err = netip.ParsePrefix(p.cfg.ServiceCIDR); err != nil {
+		return err
+	}
+	dns := p.services.Addr().As4()
+	dns[3] += 10
+	p.dns = netip.AddrFrom4(dns)
+	return nil
 }
-func (noNet) Remove(ctx context.Context, podUID string) error { return nil }
 
-func wipeNetwork(string) error { return nil }
+func networkDir(c *Config) string { return filepath.Join(c.Run, "network") }
 
+// connectNetwork makes the node's network and answers the cluster's names on it.
 func (p *process) connectNetwork(context.Context) (func(), error) {
-	a := p.services.Addr().As4()
-	a[3] = 10
-	p.dns = netip.AddrFrom4(a)
+	n, err := network.New(network.Options{
+		Instance:    p.instance,
+		Cache:       p.client,
+		NodeName:    p.cfg.NodeName,
+		NodeIP:      p.nodeIP,
+		ClusterCIDR: p.pods,
+		ServiceCIDR: p.services,
+		RunDir:      networkDir(p.cfg),
+		Telemetry:   p.tel.For("network"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.network = n
+	p.component("network", n.Run)
+	p.component("dns", p.runDNS)
 	return nil, nil
 }
 
-func (p *process) chooseRanges() error {
-	if err := claimRanges(p.cfg, nil); err != nil {
+// runDNS serves the cluster's names on the node's own address in the pods' range,
+// and shows it as the service that pods ask.
+func (p *process) runDNS(ctx context.Context) error {
+	gateway, err := p.network.Gateway(ctx)
+	if err != nil {
 		return err
 	}
-	p.pods = netip.MustParsePrefix(p.cfg.PodCIDR)
-	p.services = netip.MustParsePrefix(p.cfg.ServiceCIDR)
+	for _, o := range []crclient.Object{dns.Service(p.dns), dns.SliceOf(p.cfg.NodeName, gateway, 53)} {
+		if err := p.client.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("make the service of the cluster's DNS: %w", err)
+		}
+	}
+	return dns.New(dns.Options{
+		Cache:     p.client,
+		Domain:    p.cfg.ClusterDomain,
+		Listen:    []string{netip.AddrPortFrom(gateway, 53).String()},
+		Telemetry: p.tel.For("dns"),
+	}).Run(ctx)
+}
+
+// wipeNetwork takes every trace of the instance's network from the machine.
+func wipeNetwork(c *Config) error {
+	err := network.Wipe(instance(c.Data), networkDir(c))
+	if err != nil {
+		return errors.Join(errors.New("remove interfaces and tables"), err)
+	}
 	return nil
 }
-func (p *process) admission() admission.Chain { return nil }

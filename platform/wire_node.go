@@ -54,7 +54,7 @@ func (p *process) startNode(context.Context) (func(), error) {
 		Client:         p.client,
 		Cache:          p.client,
 		Engine:         p.engine,
-		Network:        noNet{},
+		Network:        p.network,
 		Volumes:        volumes,
 		ClusterDNS:     []string{p.dns.String()},
 		ClusterDomain:  p.cfg.ClusterDomain,

@@ -267,9 +267,13 @@ func classKey(p *v1.Pod) string {
 		str(t.Value)
 		str(string(t.Effect))
 	}
-	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {
-		// The type has no members that cannot be encoded.
-		raw, _ := json.Marshal(a.NodeAffinity)
+	// The types have no members that cannot be encoded.
+	if p.Spec.Affinity != nil {
+		raw, _ := json.Marshal(p.Spec.Affinity)
+		b = append(b, raw...)
+	}
+	if len(p.Spec.TopologySpreadConstraints) > 0 {
+		raw, _ := json.Marshal(p.Spec.TopologySpreadConstraints)
 		b = append(b, raw...)
 	}
 	return string(b)

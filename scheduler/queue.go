@@ -20,6 +20,8 @@ type waiting struct {
 	// The queue it is in: place in a heap plus one, or parked.
 	place  int
 	parked bool
+	// related pods failed, or may, by what other pods are where.
+	related bool
 	// binding pods have a node that the server has not confirmed.
 	binding bool
 }
@@ -32,6 +34,7 @@ type queue struct {
 	ready   readyHeap
 	backoff backoffHeap
 	parked  map[string]map[types.UID]*waiting
+	related int // of those parked
 }
 
 func newQueue() *queue {
@@ -92,7 +95,7 @@ func (q *queue) out(w *waiting) {
 		if len(q.parked[w.key]) == 0 {
 			delete(q.parked, w.key)
 		}
-		w.parked = false
+		q.unmark(w)
 	case w.place > 0:
 		heap.Remove(&q.ready, w.place-1)
 	case w.place < 0:
@@ -133,12 +136,22 @@ func (q *queue) park(w *waiting) {
 	}
 	q.parked[w.key][w.pod.UID] = w
 	w.parked = true
+	if w.related {
+		q.related++
+	}
+}
+
+func (q *queue) unmark(w *waiting) {
+	w.parked = false
+	if w.related {
+		q.related--
+	}
 }
 
 // unpark gives all pods of a class another chance, at once or after their pause.
 func (q *queue) unpark(key string, now time.Time) {
 	for _, w := range q.parked[key] {
-		w.parked = false
+		q.unmark(w)
 		q.again(w, now)
 	}
 	delete(q.parked, key)

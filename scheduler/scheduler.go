@@ -5,9 +5,11 @@
 // change of one node changes for that node alone: placing a pod looks at one node,
 // not at all. What it decides by is what kube-scheduler's default profile does for
 // resources, names, selectors, affinity to nodes, taints, host ports and scheduling
-// gates; of scores all but those by other pods.
+// gates, affinity between pods and spread over topologies. A pod that has to do with
+// other pods in that way costs a look at all pods; no other does. It does not evict
+// pods for others yet, nor spread pods that do not ask for it.
 //
-// Reads: Pods, Nodes.
+// Reads: Pods, Nodes, Namespaces (their labels).
 // Writes: the binding of Pods; their condition PodScheduled while no node takes
 // them.
 package scheduler
@@ -23,6 +25,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -99,8 +102,20 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	namespaces, err := s.follow(ctx, &v1.Namespace{}, toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { s.onNamespace(obj.(*v1.Namespace), false) },
+		UpdateFunc: func(_, obj any) { s.onNamespace(obj.(*v1.Namespace), false) },
+		DeleteFunc: func(obj any) {
+			if n, ok := last(obj).(*v1.Namespace); ok {
+				s.onNamespace(n, true)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
 	// Placing begins when everything that runs already is counted.
-	for _, c := range []toolscache.DoneChecker{nodes, pods} {
+	for _, c := range []toolscache.DoneChecker{namespaces, nodes, pods} {
 		select {
 		case <-c.Done():
 		case <-ctx.Done():
@@ -168,14 +183,19 @@ func (s *Scheduler) onPod(p *v1.Pod) {
 	case p.Status.Phase == v1.PodSucceeded || p.Status.Phase == v1.PodFailed:
 		s.queue.remove(p.UID)
 		s.offer(s.snapshot.remove(p.UID))
+		s.offerRelated()
 	case p.Spec.NodeName != "":
 		s.queue.remove(p.UID)
 		if have, ok := s.snapshot.pods[p.UID]; ok && have.node == p.Spec.NodeName {
-			s.snapshot.place(p.UID, p.Spec.NodeName, have.demand, false)
+			s.snapshot.place(p, p.Spec.NodeName, have.demand, false)
+			if have.pod.DeletionTimestamp == nil && p.DeletionTimestamp != nil || !labels.Equals(have.pod.Labels, p.Labels) {
+				s.offerRelated()
+			}
 			return
 		}
 		d := demandOf(p)
-		s.snapshot.place(p.UID, p.Spec.NodeName, &d, false)
+		s.snapshot.place(p, p.Spec.NodeName, &d, false)
+		s.offerRelated()
 	case p.Spec.SchedulerName != s.Name && p.Spec.SchedulerName != "":
 	case p.DeletionTimestamp != nil || len(p.Spec.SchedulingGates) > 0:
 		s.queue.remove(p.UID)
@@ -193,6 +213,37 @@ func (s *Scheduler) onPodGone(p *v1.Pod) {
 	defer s.mu.Unlock()
 	s.queue.remove(p.UID)
 	s.offer(s.snapshot.remove(p.UID))
+	s.offerRelated()
+}
+
+func (s *Scheduler) onNamespace(n *v1.Namespace, gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case gone:
+		delete(s.snapshot.namespaces, n.Name)
+	case !labels.Equals(s.snapshot.namespaces[n.Name], n.Labels):
+		s.snapshot.namespaces[n.Name] = n.Labels
+		s.offerRelated()
+	}
+}
+
+// offerRelated gives pods that wait for other pods to come, go or change another
+// chance.
+func (s *Scheduler) offerRelated() {
+	if s.queue.related == 0 {
+		return
+	}
+	now := time.Now()
+	for key, parked := range s.queue.parked {
+		for _, w := range parked {
+			if w.related {
+				s.queue.unpark(key, now)
+				break
+			}
+		}
+	}
+	s.wake()
 }
 
 // offer gives parked pods that a changed node takes another chance. One look a
@@ -299,9 +350,8 @@ func (s *Scheduler) placeAll() {
 func (s *Scheduler) placeOne(w *waiting) {
 	c := s.class(w.key, w.pod)
 	w.attempts++
-	i := c.best(s.snapshot)
+	i, why := s.decide(c, w)
 	if i < 0 {
-		why := c.explain(s.snapshot)
 		w.next = time.Now().Add(backoffOf(w.attempts))
 		s.queue.park(w)
 		pod := w.pod
@@ -310,8 +360,26 @@ func (s *Scheduler) placeOne(w *waiting) {
 	}
 	w.binding = true
 	name, pod := s.snapshot.nodes[i].obj.Name, w.pod
-	s.snapshot.place(pod.UID, name, c.wish.demand, true)
+	s.snapshot.place(pod, name, c.wish.demand, true)
+	s.offerRelated()
 	s.apart(func() { s.bind(w, pod, name) })
+}
+
+// decide finds the node for a pod, or says why there is none.
+func (s *Scheduler) decide(c *class, w *waiting) (i int, why string) {
+	r := relationsOf(w.pod)
+	w.related = r != nil || s.snapshot.repelled(w.pod)
+	if !w.related {
+		if i = c.best(s.snapshot); i < 0 {
+			why = c.explain(s.snapshot)
+		}
+		return i, why
+	}
+	i, verdicts := lookAround(s.snapshot, c.wish, w.pod, r).place(c)
+	if i < 0 {
+		why = explain(w.pod, verdicts)
+	}
+	return i, why
 }
 
 // apart runs an effect on its own goroutine; when too many are under way it waits,

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,13 +70,14 @@ func decideOn(p *v1.Pod, nodes []*v1.Node, pods ...*v1.Pod) string {
 	}
 	for _, r := range pods {
 		d := demandOf(r)
-		s.place(r.UID, r.Spec.NodeName, &d, false)
+		s.place(r, r.Spec.NodeName, &d, false)
 	}
 	c := &class{wish: newWish(p)}
-	if i := c.best(s); i >= 0 {
+	i, why := (&Scheduler{snapshot: s}).decide(c, &waiting{pod: p})
+	if i >= 0 {
 		return s.nodes[i].obj.Name
 	}
-	return c.explain(s)
+	return why
 }
 
 func on(node string) func(*v1.Pod) { return func(p *v1.Pod) { p.Spec.NodeName = node } }
@@ -181,10 +184,10 @@ func TestClassFollowsSnapshot(t *testing.T) {
 		case 1:
 			s.removeNode(fmt.Sprint("n", random(40)))
 		case 2, 3, 4:
-			uid := types.UID(fmt.Sprint(step))
-			d := demandOf(podOf("x", fmt.Sprint(100*(1+random(5)), "m"), "200Mi"))
-			s.place(uid, fmt.Sprint("n", random(22)), &d, random(2) == 0)
-			uids = append(uids, uid)
+			q := podOf(fmt.Sprint(step), fmt.Sprint(100*(1+random(5)), "m"), "200Mi")
+			d := demandOf(q)
+			s.place(q, fmt.Sprint("n", random(22)), &d, random(2) == 0)
+			uids = append(uids, q.UID)
 		case 5:
 			if len(uids) > 0 {
 				i := random(len(uids))
@@ -293,9 +296,9 @@ func TestBindAndRetry(t *testing.T) {
 func TestBindingRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t)
-		refuse := true
+		var allow atomic.Bool
 		w.b.Fail = func(verb, sub string, _ *kinds.Kind, _, _ string) error {
-			if refuse && verb == "post" && sub == "binding" {
+			if !allow.Load() && verb == "post" && sub == "binding" {
 				return errors.New("no")
 			}
 			return nil
@@ -304,7 +307,7 @@ func TestBindingRefused(t *testing.T) {
 		if p := w.pod("p"); p.Spec.NodeName != "" || p.Status.Conditions[0].Reason != "SchedulerError" {
 			t.Fatalf("%+v", p.Status)
 		}
-		refuse = false
+		allow.Store(true)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		if p := w.pod("p"); p.Spec.NodeName != "a" {
@@ -420,6 +423,7 @@ func BenchmarkDecide(b *testing.B) {
 	for b.Loop() {
 		i++
 		at := c.best(s)
-		s.place(types.UID(fmt.Sprint(i)), s.nodes[at].obj.Name, c.wish.demand, true)
+		q := &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(strconv.Itoa(i))}}
+		s.place(q, s.nodes[at].obj.Name, c.wish.demand, true)
 	}
 }

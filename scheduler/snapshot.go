@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -20,6 +21,9 @@ type snapshot struct {
 	// lost are the pods of nodes that are not known, yet or any more.
 	lost   map[string]map[types.UID]bool
 	images map[string]*image
+	// relating are the placed pods that ask something of others.
+	relating   map[types.UID]*relations
+	namespaces map[string]map[string]string // to labels
 
 	changes []int // numbers of changed nodes; the first is change number trimmed
 	trimmed int
@@ -43,7 +47,8 @@ type node struct {
 type placed struct {
 	node    string
 	demand  *demand
-	assumed bool // by us; the server has not confirmed it yet
+	pod     *v1.Pod // shared, immutable
+	assumed bool    // by us; the server has not confirmed it yet
 }
 
 // image is what is known of one name over all nodes.
@@ -52,7 +57,8 @@ type image struct {
 }
 
 func newSnapshot() *snapshot {
-	return &snapshot{byName: map[string]int{}, pods: map[types.UID]placed{}, lost: map[string]map[types.UID]bool{}, images: map[string]*image{}}
+	return &snapshot{byName: map[string]int{}, pods: map[types.UID]placed{}, lost: map[string]map[types.UID]bool{}, images: map[string]*image{},
+		relating: map[types.UID]*relations{}, namespaces: map[string]map[string]string{}}
 }
 
 // changesKept is how many changes are remembered; who is further behind looks at
@@ -181,16 +187,20 @@ func normalImage(name string) string {
 // place counts a pod on a node. Placing it again changes nothing but that the
 // server's word confirms an assumption; it returns the node's number, -1 if there
 // is no such node or nothing changed.
-func (s *snapshot) place(uid types.UID, name string, d *demand, assumed bool) int {
+func (s *snapshot) place(p *v1.Pod, name string, d *demand, assumed bool) int {
+	uid := p.UID
 	if have, ok := s.pods[uid]; ok {
 		if have.node == name {
-			have.assumed = have.assumed && assumed
+			have.pod, have.assumed = p, have.assumed && assumed
 			s.pods[uid] = have
 			return -1
 		}
 		s.remove(uid)
 	}
-	s.pods[uid] = placed{name, d, assumed}
+	s.pods[uid] = placed{name, d, p, assumed}
+	if r := relationsOf(p); r != nil {
+		s.relating[uid] = r
+	}
 	i, ok := s.byName[name]
 	if !ok {
 		s.lose(uid, name)
@@ -208,6 +218,7 @@ func (s *snapshot) remove(uid types.UID) int {
 		return -1
 	}
 	delete(s.pods, uid)
+	delete(s.relating, uid)
 	i, ok := s.byName[p.node]
 	if !ok {
 		delete(s.lost[p.node], uid)
@@ -232,3 +243,5 @@ func (n *node) take(d *demand, times int64) {
 		}
 	}
 }
+
+func labelSet(p *v1.Pod) labels.Set { return labels.Set(p.Labels) }

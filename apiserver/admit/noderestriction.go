@@ -287,6 +287,7 @@ func ownNode(name string, r *admission.Request) error {
 	}
 	switch r.Operation {
 	case admission.Create:
+		//lint:ignore SA1019 the field is still there, and Kubernetes still refuses it
 		if n.Spec.ConfigSource != nil {
 			return fmt.Errorf("node %q is not allowed to create pods with a non-nil configSource", name)
 		}
@@ -298,9 +299,11 @@ func ownNode(name string, r *admission.Request) error {
 		if !ok {
 			return nil
 		}
-		switch {
-		case n.Spec.ConfigSource != nil && !equality.Semantic.DeepEqual(n.Spec.ConfigSource, old.Spec.ConfigSource):
+		//lint:ignore SA1019 the field is still there, and Kubernetes still refuses it
+		if now, before := n.Spec.ConfigSource, old.Spec.ConfigSource; now != nil && !equality.Semantic.DeepEqual(now, before) {
 			return fmt.Errorf("node %q is not allowed to update configSource to a new non-nil configSource", name)
+		}
+		switch {
 		case !equality.Semantic.DeepEqual(n.Spec.Taints, old.Spec.Taints):
 			return fmt.Errorf("node %q is not allowed to modify taints", name)
 		case !equality.Semantic.DeepEqual(n.OwnerReferences, old.OwnerReferences):

@@ -126,7 +126,6 @@ type document struct {
 	once sync.Once
 	gz   []byte
 	etag string
-	ok   bool
 	err  error
 }
 

@@ -110,9 +110,6 @@ func (b *builder) add(p string, params []*parameter, ops ...operation) {
 		if ops[i].tag == "" {
 			ops[i].tag = b.tag
 		}
-		if ops[i].gvk.Kind != "" {
-			continue
-		}
 	}
 	if len(ops) > 0 {
 		b.paths = append(b.paths, &route{p, params, ops})
@@ -193,10 +190,14 @@ func (b *builder) watches(f form, gvk schema.GroupVersionKind, id func(string) s
 	}
 }
 
+// watch is an operation of the old way to watch; action is watch or watchlist.
 func watch(id, description, action string) operation {
-	return operation{method: "get", id: id, description: description + ". deprecated: use the 'watch' parameter with a list operation instead" + map[string]string{
-		"watch": ", filtered to a single item with the 'fieldSelector' parameter."}[action] + map[string]string{"watchlist": "."}[action],
-		action: action, produces: streams, response: "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent", codes: ok}
+	description += ". deprecated: use the 'watch' parameter with a list operation instead"
+	if action == "watch" {
+		description += ", filtered to a single item with the 'fieldSelector' parameter"
+	}
+	return operation{method: "get", id: id, description: description + ".", action: action, produces: streams,
+		response: "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent", codes: ok}
 }
 
 func (b *builder) patch(f form, id, description string, produces []string, response string) operation {

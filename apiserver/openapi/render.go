@@ -100,11 +100,7 @@ func (r *renderer) operationV3(o *operation) tree {
 	for _, c := range o.codes {
 		responses[c.number] = tree{"description": c.text, "content": content(o.produces, o.response)}
 	}
-	if o.action != "connect" {
-		responses["401"] = tree{"description": "Unauthorized"}
-	} else {
-		responses["401"] = tree{"description": "Unauthorized"}
-	}
+	responses["401"] = tree{"description": "Unauthorized"}
 	out["responses"] = responses
 	return out
 }
@@ -172,8 +168,7 @@ func (r *renderer) operationV2(o *operation) tree {
 	return out
 }
 
-// document joins the parts of a document: head and members are trees, schemas are
-// texts already, put at the place that schemaPath names.
+// documentV3 joins the parts of a document; schemas are texts already.
 func documentV3(title tree, paths tree, texts map[string]string) ([]byte, error) {
 	head, err := json.Marshal(paths)
 	if err != nil {
@@ -194,6 +189,7 @@ func documentV3(title tree, paths tree, texts map[string]string) ([]byte, error)
 	return b.Bytes(), nil
 }
 
+// documentV2 is the same for version 2, with its shared parameters.
 func documentV2(title, paths, shared tree, texts map[string]string) ([]byte, error) {
 	rest, err := json.Marshal(tree{"info": title, "parameters": shared, "paths": paths, "swagger": "2.0",
 		"security":            []tree{{"BearerToken": []string{}}},

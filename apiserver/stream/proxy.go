@@ -154,6 +154,7 @@ func (s *Streams) serviceURL(t *target) (*url.URL, error) {
 		port = svc.Spec.Ports[i].Name
 	}
 	obj, found := s.Reader.Object(v1.Resource("endpoints"), t.namespace, name)
+	//lint:ignore SA1019 Kubernetes' own proxy reads the old kind
 	eps, isEndpoints := obj.(*v1.Endpoints)
 	if !found || !isEndpoints {
 		return nil, apierrors.NewNotFound(v1.Resource("endpoints"), name)

@@ -362,6 +362,7 @@ func TestProxies(t *testing.T) {
 	pod.Spec.Containers[0].Ports = []v1.ContainerPort{{ContainerPort: 8080}}
 	reader["pods ns/web"] = pod
 	reader["services ns/svc"] = &v1.Service{Spec: v1.ServiceSpec{Ports: []v1.ServicePort{{Name: "http", Port: 80}}}}
+	//lint:ignore SA1019 Kubernetes' own proxy reads the old kind
 	reader["endpoints ns/svc"] = &v1.Endpoints{Subsets: []v1.EndpointSubset{{Ports: []v1.EndpointPort{{Name: "http", Port: 8080}},
 		Addresses: []v1.EndpointAddress{{IP: "10.1.2.3", TargetRef: &v1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "web"}}, {IP: "169.254.169.254"}}}}}
 	var dialed string

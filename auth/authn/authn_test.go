@@ -206,3 +206,18 @@ func FuzzBearer(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkCertificate(b *testing.B) {
+	m, err := pki.Ensure(b.TempDir(), pki.Options{NodeName: "n1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := NewCertificates(m.CA.Pool, nil)
+	r := request(m.Admin.Cert)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, err := a.Authenticate(r); !ok || err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -49,8 +49,9 @@ func (s *Service) now() time.Time {
 var requestKind = schema.GroupKind{Group: authenticationv1.GroupName, Kind: "TokenRequest"}
 
 // Request answers a TokenRequest for a service account with a token in the status
-// of a copy. validate, if not nil, is the admission of the request as it is after
-// defaults. Errors are StatusErrors as Kubernetes words them; warnings are for the
+// of a copy. validate, if not nil, is the admission of the request with its defaults
+// but for the audiences, which are those asked for: what a node may ask depends on
+// whether it names one. Errors are StatusErrors as Kubernetes words them; warnings are for the
 // answer's Warning headers.
 func (s *Service) Request(namespace, name string, in *authenticationv1.TokenRequest, validate func(*authenticationv1.TokenRequest) error) (out *authenticationv1.TokenRequest, warnings []string, err error) {
 	if err := matchURL(in, namespace, name); err != nil {
@@ -80,7 +81,9 @@ func (s *Service) Request(namespace, name string, in *authenticationv1.TokenRequ
 		return nil, nil, apierrors.NewInvalid(requestKind, "", errs)
 	}
 	if validate != nil {
-		if err := validate(out); err != nil {
+		asked := out.DeepCopy()
+		asked.Spec.Audiences = in.Spec.Audiences
+		if err := validate(asked); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -180,6 +180,19 @@ func TestRequestRefusals(t *testing.T) {
 	}
 }
 
+func TestAdmissionSeesWhatWasAskedFor(t *testing.T) {
+	f := newFixture(t, nil)
+	out, _, err := f.svc.Request("ns", "app", request("", "", 0), func(r *authenticationv1.TokenRequest) error {
+		if len(r.Spec.Audiences) != 0 || *r.Spec.ExpirationSeconds != 3600 || r.Name != "app" {
+			t.Errorf("%+v", r)
+		}
+		return nil
+	})
+	if err != nil || len(out.Spec.Audiences) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
 func TestMaxExpirationWarns(t *testing.T) {
 	f := newFixture(t, nil)
 	f.svc.MaxExpiration = 2 * time.Hour

@@ -262,7 +262,7 @@ func (b *Backend) update(k *kinds.Kind, sub string, obj kinds.Object, dry bool) 
 			fmt.Errorf("the object has been modified; please apply your changes to the latest version and try again"))
 	}
 	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
-		return nil, apierrors.NewConflict(k.GroupResource(), obj.GetName(), fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, old.GetUID()))
+		return nil, apierrors.NewConflict(k.GroupResource(), obj.GetName(), fmt.Errorf("the uid in the precondition is %s, the object's is %s", uid, old.GetUID()))
 	}
 	next := merge(k, sub, old, obj)
 	if apiequality.Semantic.DeepEqual(old, next) || dry {
@@ -325,7 +325,7 @@ func (b *Backend) delete(k *kinds.Kind, namespace, name string, o *metav1.Delete
 	}
 	if p := o.Preconditions; p != nil {
 		if p.UID != nil && *p.UID != old.GetUID() || p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion() {
-			return apierrors.NewConflict(k.GroupResource(), name, fmt.Errorf("Precondition failed"))
+			return apierrors.NewConflict(k.GroupResource(), name, fmt.Errorf("the precondition does not hold"))
 		}
 	}
 	if len(o.DryRun) > 0 {

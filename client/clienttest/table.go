@@ -3,6 +3,8 @@
 // suite that every pair of client and cache passes.
 package clienttest
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"

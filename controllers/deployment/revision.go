@@ -37,6 +37,7 @@ var notCopied = map[string]bool{
 // the names people know: FNV-1a of the template's dump and the collision count.
 func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
 	h := fnv.New32a()
+	//lint:ignore SA1019 The dump of Kubernetes 1.36's own hash, byte for byte.
 	fmt.Fprintf(h, "%v", dump.ForHash(*t))
 	if collisions != nil {
 		b := make([]byte, 8)

@@ -5,6 +5,8 @@
 // Writes: Endpoints of services with a selector.
 package endpoints
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"context"
 	"maps"
@@ -23,6 +25,7 @@ import (
 const (
 	managedByLabel = "endpoints.kubernetes.io/managed-by"
 	managedBy      = "endpoint-controller"
+	electionMark   = "control-plane.alpha.kubernetes.io/leader"
 )
 
 type controller struct {
@@ -35,17 +38,29 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("endpoint-controller")}
 	c.loop = loop.New(ctx, env, "endpoints", 5, reconcile.Func(c.reconcile))
-	if err := loop.On(c.loop, &corev1.Service{}, loop.Enqueue[*corev1.Service](c.loop)); err != nil {
+	selectors := &endpointset.Selectors{}
+	if err := loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop)); err != nil {
 		return err
 	}
-	if err := loop.On(c.loop, &corev1.Pod{}, endpointset.OnPod(env, c.loop)); err != nil {
+	if err := loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop)); err != nil {
 		return err
 	}
-	if err := loop.On(c.loop, &corev1.Endpoints{}, loop.Enqueue[*corev1.Endpoints](c.loop)); err != nil {
+	if err := loop.On(c.loop, &corev1.Endpoints{}, c.onEndpoints); err != nil {
 		return err
 	}
 	c.loop.Start()
 	return nil
+}
+
+// onEndpoints puts right what others did to ours. Endpoints that somebody else
+// makes are left alone, also while their service is not there yet.
+func (c *controller) onEndpoints(old, ep *corev1.Endpoints) {
+	if ep == nil {
+		ep = old
+	} else if ep.Labels[managedByLabel] != managedBy {
+		return
+	}
+	c.loop.Add(loop.Key(ep))
 }
 
 func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.Result, error) {
@@ -89,14 +104,14 @@ func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.R
 	return reconcile.Result{}, err
 }
 
-// gone deletes the Endpoints of a service that is no more. Endpoints that never
-// were of a service, as old leader elections used them, are not ours.
+// gone deletes the Endpoints of a service that is no more, whoever wrote them, as
+// Kubernetes does. Those that old leader elections use are of no service.
 func (c *controller) gone(ctx context.Context, r loop.Request) error {
 	have := &corev1.Endpoints{}
 	if err := c.env.Cache.Get(ctx, r.NamespacedName, have); err != nil {
 		return crclient.IgnoreNotFound(err)
 	}
-	if have.Labels[managedByLabel] != managedBy {
+	if _, election := have.Annotations[electionMark]; election {
 		return nil
 	}
 	return crclient.IgnoreNotFound(c.env.Client.Delete(ctx, have))

@@ -101,22 +101,6 @@ func Families(svc *corev1.Service, pods []*corev1.Pod) []bool {
 	return []bool{strings.Contains(probe, ":")}
 }
 
-// Services lists those of a namespace that select any of the label sets.
-func Services(all []corev1.Service, sets ...map[string]string) []loop.Request {
-	var out []loop.Request
-	for i := range all {
-		svc := &all[i]
-		if svc.Spec.Selector == nil {
-			continue
-		}
-		sel := labels.SelectorFromSet(svc.Spec.Selector)
-		if slices.ContainsFunc(sets, func(l map[string]string) bool { return sel.Matches(labels.Set(l)) }) {
-			out = append(out, loop.Key(svc))
-		}
-	}
-	return out
-}
-
 // Changed tells whether a pod's change can matter to any service.
 func Changed(old, pod *corev1.Pod) bool {
 	if old == nil || pod == nil {

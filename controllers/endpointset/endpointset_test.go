@@ -1,5 +1,7 @@
 package endpointset
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"fmt"
 	"slices"

@@ -31,10 +31,11 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("endpoint-slice-controller")}
 	c.loop = loop.New(ctx, env, "endpointslice", 5, reconcile.Func(c.reconcile))
-	if err := loop.On(c.loop, &corev1.Service{}, loop.Enqueue[*corev1.Service](c.loop)); err != nil {
+	selectors := &endpointset.Selectors{}
+	if err := loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop)); err != nil {
 		return err
 	}
-	if err := loop.On(c.loop, &corev1.Pod{}, endpointset.OnPod(env, c.loop)); err != nil {
+	if err := loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop)); err != nil {
 		return err
 	}
 	if err := loop.On(c.loop, &discoveryv1.EndpointSlice{}, c.onSlice); err != nil {

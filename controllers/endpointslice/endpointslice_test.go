@@ -1,5 +1,7 @@
 package endpointslice
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"fmt"
 	"testing"
@@ -165,10 +167,18 @@ func TestMirroring(t *testing.T) {
 		if got := show(w, "ext"); got != "[3306: 192.0.2.2 y--]" {
 			t.Fatalf("after a change: %s", got)
 		}
-		w.Delete(ep)
+		// Endpoints that somebody wrote stay without a service until one has come and gone.
+		early := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "early"}}
+		w.Create(early)
+		w.Settle()
+		w.Get(early)
+		w.Delete(service("ext", nil))
 		w.Settle()
 		if got := show(w, "ext"); got != "" {
 			t.Fatalf("after the end: %s", got)
+		}
+		if err := w.Client.Get(w.Ctx, crclient.ObjectKeyFromObject(ep), ep); err == nil {
+			t.Fatal("Endpoints outlived their service")
 		}
 	})
 }

@@ -6,6 +6,8 @@
 // endpointslicemirroring-controller.k8s.io.
 package endpointslicemirroring
 
+//lint:file-ignore SA1019 Endpoints are deprecated for new clients, and still served.
+
 import (
 	"context"
 	"maps"

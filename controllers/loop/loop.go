@@ -118,8 +118,9 @@ func (l *Loop[K]) AddAfter(k K, d time.Duration) { l.queue.after(k, d) }
 // Start lets workers begin once every informer of On has delivered what there is.
 func (l *Loop[K]) Start() {
 	l.env.loops.Add(1)
+	syncs := l.syncs // what is followed later does not hold the work up
 	go func() {
-		for _, s := range l.syncs {
+		for _, s := range syncs {
 			select {
 			case <-s.Done():
 			case <-l.ctx.Done():

@@ -93,7 +93,7 @@ func younger(ta, tb metav1.Time, a, b *corev1.Pod, now time.Time) (less, decided
 		return false, false
 	}
 	if ta.IsZero() || tb.IsZero() {
-		return tb.IsZero() == false, true
+		return !tb.IsZero(), true
 	}
 	if d := magnitude(now.Sub(ta.Time)) - magnitude(now.Sub(tb.Time)); d != 0 {
 		return d < 0, true

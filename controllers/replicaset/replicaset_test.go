@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,11 +98,11 @@ func TestAdoptAndRelease(t *testing.T) {
 func TestFailureIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := looptest.Start(t, loop.Config{}, Start)
-		tries := 0
-		refuse := true
+		var tries atomic.Int32
+		var allow atomic.Bool
 		w.Backend.Fail = func(verb, _ string, k *kinds.Kind, _, _ string) error {
-			if refuse && verb == "create" && k.Kind == "Pod" {
-				tries++
+			if !allow.Load() && verb == "create" && k.Kind == "Pod" {
+				tries.Add(1)
 				return errors.New("no pods today")
 			}
 			return nil
@@ -109,14 +110,14 @@ func TestFailureIsReported(t *testing.T) {
 		rs := set("web", 50)
 		w.Create(rs)
 		synctest.Wait()
-		if tries > 5 {
-			t.Fatalf("%d attempts before the first failure was known", tries)
+		if tries.Load() > 5 {
+			t.Fatalf("%d attempts before the first failure was known", tries.Load())
 		}
 		w.Get(rs)
 		if len(rs.Status.Conditions) != 1 || rs.Status.Conditions[0].Reason != "FailedCreate" || rs.Status.Conditions[0].Message != "no pods today" {
 			t.Fatalf("conditions %+v", rs.Status.Conditions)
 		}
-		refuse = false
+		allow.Store(true)
 		w.Settle()
 		w.Get(rs)
 		if n := len(w.Pods("default")); n != 50 || len(rs.Status.Conditions) != 0 {

@@ -58,7 +58,7 @@ func (c *controller) onNode(old, n *corev1.Node) {
 	var pods corev1.PodList
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// The server's word: the index may wait for the delivery that we are part of.
+	// A pod that this list does not show yet wakes us itself.
 	if err := c.env.Client.List(ctx, &pods, crclient.MatchingFields{nodelifecycle.ByNode: n.Name}, crclient.UnsafeDisableDeepCopy); err != nil {
 		c.env.Log.Error("pods of a tainted node not found", "node", n.Name, "err", err)
 		return

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -52,13 +50,4 @@ func LookupUser(name string, groups []int64, passwd, group []byte) (User, error)
 		}
 	}
 	return out, nil
-}
-
-// NeedsFiles tells whether /etc/passwd or /etc/group are needed to understand
-// name: with numbers for both they only add groups.
-func NeedsFiles(name string) bool {
-	u, g, ok := strings.Cut(name, ":")
-	_, uerr := strconv.ParseUint(u, 10, 32)
-	_, gerr := strconv.ParseUint(g, 10, 32)
-	return !ok || uerr != nil || gerr != nil
 }

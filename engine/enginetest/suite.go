@@ -341,7 +341,10 @@ func execs(s *suite) {
 	sizes := make(chan engine.Size, 1)
 	sizes <- engine.Size{Width: 90, Height: 20}
 	var b bytes.Buffer
-	if _, err := s.e.Exec(s.ctx, id, engine.ExecSpec{Args: []string{"busybox", "stty", "size"}, TTY: true}, engine.Streams{Stdout: &b, Resize: sizes}); err != nil || b.String() != "20 90\r\n" {
+	// crun 1.8 has the size from us alone, which comes when the process may run
+	// already.
+	until := engine.ExecSpec{Args: []string{"sh", "-c", "until stty size 2>/dev/null | grep '20 90'; do sleep 0.01; done"}, TTY: true}
+	if _, err := s.e.Exec(s.ctx, id, until, engine.Streams{Stdout: &b, Resize: sizes}); err != nil || b.String() != "20 90\r\n" {
 		s.Errorf("%q %v", b.String(), err)
 	}
 	_, err := s.e.Exec(s.ctx, id, engine.ExecSpec{Args: []string{"/nothing"}}, engine.Streams{})

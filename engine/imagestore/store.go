@@ -34,6 +34,7 @@ import (
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/engine"
@@ -110,7 +111,7 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 	}
 	s.closers = append(s.closers, sn)
 	s.bolt, err = bolt.Open(filepath.Join(root, "meta.db"), 0o600, &bolt.Options{Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: another process uses the images in %s", engine.ErrInUse, root)
 	}
 	if err != nil {

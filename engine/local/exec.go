@@ -147,19 +147,23 @@ func (p *plumbing) input(r io.Reader, f *os.File, closeAfter bool) {
 func (p *plumbing) wait(limit time.Duration) {
 	t := time.NewTimer(limit)
 	defer t.Stop()
-	for range p.n {
+	for p.n > 0 {
 		select {
 		case <-p.outputs:
+			p.n--
 		case <-t.C:
 			return
 		}
 	}
 }
 
+// close ends the copying: the client's writers are not used afterwards, save by a
+// Write of theirs that hangs.
 func (p *plumbing) close() {
 	for _, f := range p.files {
 		f.Close()
 	}
+	p.wait(outputGrace)
 }
 
 func (l *Local) runExec(ctx context.Context, e *wire.Exec, size engine.Size, s engine.Streams) (int, error) {

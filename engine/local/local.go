@@ -45,6 +45,30 @@ type Options struct {
 	Cgroups cgroup.Tree
 }
 
+// complete fills in defaults and spells the directories out as the kernel lists
+// mounts: absolute and without symbolic links, as far as they exist.
+func (o *Options) complete() error {
+	if o.CgroupRoot == "" {
+		o.CgroupRoot = "/skiff-" + o.Instance
+	}
+	for _, dir := range []*string{&o.Root, &o.RunDir} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		rest := ""
+		for at := abs; ; at, rest = filepath.Dir(at), filepath.Join(filepath.Base(at), rest) {
+			if real, err := filepath.EvalSymlinks(at); err == nil {
+				*dir = filepath.Join(real, rest)
+				break
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Local implements engine.Engine.
 type Local struct {
 	o       Options
@@ -83,8 +107,8 @@ func Open(ctx context.Context, o Options) (_ *Local, err error) {
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()
 	}
-	if o.CgroupRoot == "" {
-		o.CgroupRoot = "/skiff-" + o.Instance
+	if err := o.complete(); err != nil {
+		return nil, err
 	}
 	l := &Local{
 		o: o, tel: o.Telemetry.For("engine"), cgroups: o.Cgroups,
@@ -262,8 +286,8 @@ func clearRunDir(dir string) error {
 // Wipe removes every trace of an engine that no process has open: its containers
 // are killed. Directories and groups that do not exist are no error.
 func Wipe(ctx context.Context, o Options) error {
-	if o.CgroupRoot == "" {
-		o.CgroupRoot = "/skiff-" + o.Instance
+	if err := o.complete(); err != nil {
+		return err
 	}
 	tree := o.Cgroups
 	if tree == nil {

@@ -118,7 +118,8 @@ func (l *Local) startPause(ctx context.Context, s *sandbox, dir string) error {
 	}
 	s.Pause = r.PID
 	group := l.pauseGroup(s.Sandbox.Spec.ID)
-	if err := l.cgroups.Create(group, cgroup.Limits{}); err == nil {
+	err = l.cgroups.Create(group, cgroup.Limits{})
+	if err == nil {
 		err = l.cgroups.AddProc(group, r.PID)
 	}
 	if err == nil {

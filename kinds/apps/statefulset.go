@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
@@ -121,6 +122,13 @@ func warnStatefulSet(s, old *appsv1.StatefulSet) []string {
 		out = templateWarnings(&s.Spec.Template, nil)
 	} else if statefulSetChanged(s, old) {
 		out = templateWarnings(&s.Spec.Template, &old.Spec.Template)
+	}
+	for i := range s.Spec.VolumeClaimTemplates {
+		path := field.NewPath("spec", "volumeClaimTemplates").Index(i)
+		if old != nil {
+			path = path.Child("Spec") // as Kubernetes names it, on updates alone
+		}
+		out = append(out, core.ClaimSpecWarnings(&s.Spec.VolumeClaimTemplates[i].Spec, path)...)
 	}
 	if s.Spec.RevisionHistoryLimit != nil && *s.Spec.RevisionHistoryLimit < 0 {
 		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")

@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -17,14 +18,20 @@ func cronJob() *kinds.Kind {
 	return &kinds.Kind{
 		Group: group, Version: "v1", Kind: "CronJob", List: "CronJobList",
 		Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
-		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldCronJobs()...),
-		New:            row.Make[batchv1.CronJob](),
-		NewList:        row.MakeAny[batchv1.CronJobList](),
-		Name:           rules.DNSSubdomain,
-		Default:        rules.Do(defaultCronJob),
-		PrepareCreate:  rules.Do(func(c T) { c.Status = batchv1.CronJobStatus{} }),
-		PrepareUpdate:  rules.Do2(func(c, old T) { c.Status = old.Status }),
+		Namespaced: true,
+		Served:     append(row.Hub(group, "v1"), oldCronJobs()...),
+		New:        row.Make[batchv1.CronJob](),
+		NewList:    row.MakeAny[batchv1.CronJobList](),
+		Name:       rules.DNSSubdomain,
+		Default:    rules.Do(defaultCronJob),
+		PrepareCreate: rules.Do(func(c T) {
+			c.Status = batchv1.CronJobStatus{}
+			core.DropPodTemplate(&c.Spec.JobTemplate.Spec.Template, nil)
+		}),
+		PrepareUpdate: rules.Do2(func(c, old T) {
+			c.Status = old.Status
+			core.DropPodTemplate(&c.Spec.JobTemplate.Spec.Template, &old.Spec.JobTemplate.Spec.Template)
+		}),
 		Generation:     rules.Differ(cronJobChanged),
 		Validate:       rules.Check(validateCronJob),
 		ValidateUpdate: rules.Check2(validateCronJobUpdate),

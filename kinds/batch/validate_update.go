@@ -27,10 +27,10 @@ func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 	l.Add(rules.Immutable(s.Selector, was.Selector, path.Child("selector"))...)
 	l.Add(validateTemplateUpdate(j, old, path)...)
 	l.Add(rules.Immutable(s.CompletionMode, was.CompletionMode, path.Child("completionMode"))...)
-	l.Add(rules.Immutable(s.PodFailurePolicy, was.PodFailurePolicy, path.Child("podFailurePolicy"))...)
+	l.Add(row.Immutable(s.PodFailurePolicy, was.PodFailurePolicy, path.Child("podFailurePolicy"))...)
 	l.Add(rules.Immutable(s.BackoffLimitPerIndex, was.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
 	l.Add(rules.Immutable(s.ManagedBy, was.ManagedBy, path.Child("managedBy"))...)
-	l.Add(rules.Immutable(s.SuccessPolicy, was.SuccessPolicy, path.Child("successPolicy"))...)
+	l.Add(row.Immutable(s.SuccessPolicy, was.SuccessPolicy, path.Child("successPolicy"))...)
 	return l.Errors()
 }
 
@@ -53,18 +53,18 @@ func validateCompletions(s, old *batchv1.JobSpec, path *field.Path) field.ErrorL
 // resources and another place.
 func validateTemplateUpdate(j, old *batchv1.Job, path *field.Path) field.ErrorList {
 	if !ptr.Deref(old.Spec.Suspend, false) {
-		return rules.Immutable(&j.Spec.Template, &old.Spec.Template, path.Child("template"))
+		return row.Immutable(&j.Spec.Template, &old.Spec.Template, path.Child("template"))
 	}
 	idle := (old.Status.StartTime == nil || hasCondition(old, batchv1.JobSuspended)) && old.Status.Active == 0
 	if !idle {
-		return rules.Immutable(&j.Spec.Template, &old.Spec.Template, path.Child("template"))
+		return row.Immutable(&j.Spec.Template, &old.Spec.Template, path.Child("template"))
 	}
 	template := &j.Spec.Template
 	was := old.Spec.Template.DeepCopy()
 	keepDirectives(was, template)
 	keepResources(was.Spec.Containers, template.Spec.Containers)
 	keepResources(was.Spec.InitContainers, template.Spec.InitContainers)
-	return rules.Immutable(template.Spec, was.Spec, path.Child("template.spec"))
+	return row.Immutable(template.Spec, was.Spec, path.Child("template.spec"))
 }
 
 func keepDirectives(was, template *corev1.PodTemplateSpec) {

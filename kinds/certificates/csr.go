@@ -29,7 +29,7 @@ func signingRequest() *kinds.Kind {
 		Served:  append(row.Hub(group, "v1"), oldRequest()...),
 		New:     row.Make[certificatesv1.CertificateSigningRequest](),
 		NewList: row.MakeAny[certificatesv1.CertificateSigningRequestList](),
-		Name:    rules.DNSSubdomain,
+		Name:    row.PathSegment,
 		// Whoever asks is written down by the API server: spec.username, uid, groups
 		// and extra are its to fill in after this.
 		PrepareCreate: rules.Do(func(r *request) {

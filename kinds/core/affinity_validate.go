@@ -50,14 +50,6 @@ func (c *podCheck) weight(w int32, path *field.Path) {
 	rules.Range(&c.List, path.Child("weight"), w, 1, 100, "must be in the range 1-100")
 }
 
-// ValidateNodeSelector judges a selector of nodes, as persistent volumes and node
-// affinity have it.
-func ValidateNodeSelector(s *v1.NodeSelector, path *field.Path) field.ErrorList {
-	var c podCheck
-	c.nodeSelector(s, path)
-	return c.Errors()
-}
-
 func (c *podCheck) nodeSelector(s *v1.NodeSelector, path *field.Path) {
 	at := path.Child("nodeSelectorTerms")
 	if len(s.NodeSelectorTerms) == 0 {

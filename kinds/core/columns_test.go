@@ -93,6 +93,8 @@ func TestWarnings(t *testing.T) {
 			 spec.containers[0].ports[1]: duplicate port name "w" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]`},
 		{"Pod", `{metadata: {name: p}, spec: {volumes: [{name: v, configMap: {name: m, items: [{key: a, path: x}, {key: b, path: x/y}]}}], containers: [{name: c, image: i}]}}`,
 			`volume "v" (ConfigMap "m"): overlapping paths: "x/y" with "x"`},
+		{"Pod", `{metadata: {name: p, annotations: {container.apparmor.security.beta.kubernetes.io/c: runtime/default}}, spec: {containers: [{name: c, image: i}]}}`,
+			`metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead`},
 		{"PodTemplate", `{template: {spec: {topologySpreadConstraints: [{topologyKey: failure-domain.beta.kubernetes.io/zone}], containers: []}}}`,
 			`template.spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use "topology.kubernetes.io/zone" instead
 			 template.spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod`},

@@ -17,6 +17,7 @@ func componentStatus() *kinds.Kind {
 		func() kinds.Object { return &v1.ComponentStatus{} }, func() runtime.Object { return &v1.ComponentStatusList{} }, "cs")
 	k.Verbs = []string{"get", "list"}
 	k.Virtual = true
+	k.Served[0].Deprecated = "v1 ComponentStatus is deprecated in v1.19+"
 	k.Columns = []metav1.TableColumnDefinition{
 		rules.NameColumn(),
 		rules.Column("Status", "Status of the component conditions"),

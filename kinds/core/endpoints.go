@@ -23,6 +23,7 @@ func endpoints() *kinds.Kind {
 	k := row("Endpoints", "endpoints", "endpoints", true,
 		func() kinds.Object { return &v1.Endpoints{} }, func() runtime.Object { return &v1.EndpointsList{} }, "ep")
 	k.Name = rules.DNSSubdomain
+	k.Served[0].Deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 	k.AllowCreateOnUpdate = true
 	k.Default = rules.Do(defaultEndpoints)
 	k.Validate = rules.Check(validateEndpoints)

@@ -19,6 +19,7 @@ func namespace() *kinds.Kind {
 	k.Name = rules.DNSLabel
 	k.Default = rules.Do(defaultNamespace)
 	k.PrepareCreate = rules.Do(func(ns *v1.Namespace) {
+		nameLabel(ns)
 		ns.Status = v1.NamespaceStatus{Phase: v1.NamespaceActive}
 		if !slices.Contains(ns.Spec.Finalizers, v1.FinalizerKubernetes) {
 			ns.Spec.Finalizers = append(ns.Spec.Finalizers, v1.FinalizerKubernetes)
@@ -58,7 +59,8 @@ func namespace() *kinds.Kind {
 	return k
 }
 
-// defaultNamespace runs again once a name is generated: the label follows the name.
+// defaultNamespace labels a namespace with its name; PrepareCreate does so again, by
+// when a name is generated.
 func defaultNamespace(ns *v1.Namespace) {
 	nameLabel(ns)
 	if ns.Status.Phase == "" {

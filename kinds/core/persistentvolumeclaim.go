@@ -69,6 +69,10 @@ func defaultPersistentVolumeClaim(c *v1.PersistentVolumeClaim) {
 // that is neither claim nor snapshot is dropped, as it was before there was
 // dataSourceRef, unless the old claim had one.
 func sameDataSources(spec, old *v1.PersistentVolumeClaimSpec) {
+	// References to other namespaces are a feature that is off.
+	if ref := spec.DataSourceRef; ref != nil && ptr.Deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+		spec.DataSourceRef = nil
+	}
 	inUse := old != nil && (old.DataSource != nil || old.DataSourceRef != nil)
 	if !inUse && spec.DataSourceRef == nil && !claimOrSnapshot(spec.DataSource) {
 		spec.DataSource = nil

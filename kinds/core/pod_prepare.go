@@ -11,7 +11,11 @@ import (
 // preparePod gives a new pod its first status and takes what label keys mean from
 // its labels. It runs after Default.
 func preparePod(p *v1.Pod) {
-	p.Status = v1.PodStatus{Phase: v1.PodPending, QOSClass: QOSClass(p)}
+	class := p.Status.QOSClass
+	if class == "" {
+		class = QOSClass(p)
+	}
+	p.Status = v1.PodStatus{Phase: v1.PodPending, QOSClass: class}
 	dropPodFields(&p.Spec, nil)
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []v1.PodCondition{{
@@ -134,6 +138,8 @@ func DropPodTemplate(t, old *v1.PodTemplateSpec) {
 	dropPodFields(&t.Spec, was)
 }
 
+// dropPodFields touches nothing that old has too: parts of spec may be shared with
+// it.
 func dropPodFields(spec, old *v1.PodSpec) {
 	if old == nil {
 		old = &v1.PodSpec{}
@@ -227,7 +233,35 @@ func preparePodStatus(obj, old *v1.Pod) {
 			c.ObservedGeneration = list[0]
 		}
 	}
+	dropStatusFields(&obj.Status, &old.Status)
 	syncPodIPs(&obj.Status)
+}
+
+// dropStatusFields drops what features that are off report, unless old has it.
+func dropStatusFields(s, old *v1.PodStatus) {
+	if len(old.NodeAllocatableResourceClaimStatuses) == 0 {
+		s.NodeAllocatableResourceClaimStatuses = nil
+	}
+	inUse := false
+	eachMount(old, func(m *v1.VolumeMountStatus) { inUse = inUse || m.VolumeStatus != nil })
+	if inUse {
+		return
+	}
+	eachMount(s, func(m *v1.VolumeMountStatus) {
+		if m.VolumeStatus != nil {
+			m.VolumeStatus = nil
+		}
+	})
+}
+
+func eachMount(s *v1.PodStatus, f func(*v1.VolumeMountStatus)) {
+	for _, list := range [...][]v1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			for j := range list[i].VolumeMounts {
+				f(&list[i].VolumeMounts[j])
+			}
+		}
+	}
 }
 
 // resetForStatus keeps all of old's metadata but labels and annotations and what
@@ -241,20 +275,22 @@ func preparePodEphemeral(obj, old *v1.Pod) {
 	obj.Spec, obj.Status = old.Spec, old.Status
 	obj.Spec.EphemeralContainers = added
 	resetForStatus(obj, old)
+	dropPodFields(&obj.Spec, &old.Spec)
 }
 
 // preparePodResize leaves resources and resize policies; when the containers are
 // not the same ones, all is left for validation to refuse.
 func preparePodResize(obj, old *v1.Pod) {
 	n, o := &obj.Spec, &old.Spec
-	if len(n.Containers) != len(o.Containers) || len(n.InitContainers) != len(o.InitContainers) {
-		return
+	if len(n.Containers) == len(o.Containers) && len(n.InitContainers) == len(o.InitContainers) {
+		containers, inits := onlyResources(n.Containers, o.Containers), onlyResources(n.InitContainers, o.InitContainers)
+		whole := n.Resources
+		obj.Spec, obj.Status = old.Spec, old.Status
+		obj.Spec.Containers, obj.Spec.InitContainers, obj.Spec.Resources = containers, inits, whole
+		resetForStatus(obj, old)
 	}
-	containers, inits := onlyResources(n.Containers, o.Containers), onlyResources(n.InitContainers, o.InitContainers)
-	whole := n.Resources
-	obj.Spec, obj.Status = old.Spec, old.Status
-	obj.Spec.Containers, obj.Spec.InitContainers, obj.Spec.Resources = containers, inits, whole
-	resetForStatus(obj, old)
+	dropPodFields(&obj.Spec, &old.Spec)
+	dropStatusFields(&obj.Status, &old.Status)
 }
 
 func onlyResources(obj, old []v1.Container) []v1.Container {

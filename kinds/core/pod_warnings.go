@@ -21,11 +21,38 @@ func podWarnings(p, old *v1.Pod) []string {
 	if old != nil {
 		return nil
 	}
-	var out []string
+	out := appArmorWarnings(p)
 	if msgs := validation.IsDNS1123Label(p.Name); len(msgs) > 0 {
 		out = append(out, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", msgs))
 	}
 	return append(out, specWarnings(&p.Spec, &p.ObjectMeta, nil)...)
+}
+
+// appArmorWarnings tells of annotations that preparePod has written to the field, or
+// could not. One beside an equal field of its own is told of, too: by now they cannot
+// be told apart.
+func appArmorWarnings(p *v1.Pod) []string {
+	var w warnings
+	if p.Spec.OS != nil && p.Spec.OS.Name == v1.Windows {
+		return nil
+	}
+	eachContainer(&p.Spec, func(c *v1.Container) {
+		key := v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+		text, ok := p.Annotations[key]
+		if !ok {
+			return
+		}
+		profile := appArmorProfile(text)
+		var own *v1.AppArmorProfile
+		if c.SecurityContext != nil {
+			own = c.SecurityContext.AppArmorProfile
+		}
+		invalid := profile == nil || len(validateAppArmor(profile, nil)) > 0
+		if own == nil && invalid || own != nil && !invalid && equality.Semantic.DeepEqual(own, profile) {
+			w.at(field.NewPath("metadata", "annotations").Key(key), oldAppArmor)
+		}
+	})
+	return w
 }
 
 // PodTemplateWarnings are the warnings of a template at path. They depend on nothing

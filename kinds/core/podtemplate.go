@@ -31,7 +31,7 @@ func podTemplate() *kinds.Kind {
 		return ValidatePodTemplateUpdate(&obj.Template, &old.Template, field.NewPath("template"))
 	})
 	k.Warnings = rules.Warn(func(t, old *v1.PodTemplate) []string {
-		if old != nil && t.Generation == old.Generation {
+		if old != nil && equality.Semantic.DeepEqual(t.Template, old.Template) {
 			return nil
 		}
 		var was *v1.PodTemplateSpec

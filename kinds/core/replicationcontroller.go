@@ -97,20 +97,21 @@ func defaultReplicationController(rc *v1.ReplicationController) {
 	}
 }
 
+// replicationControllerWarnings tells, on an update, of the template as it was:
+// Kubernetes does.
 func replicationControllerWarnings(rc, old *v1.ReplicationController) []string {
-	var out []string
-	var was *v1.PodTemplateSpec
-	if old == nil {
-		if msgs := validation.IsDNS1123Label(rc.Name); len(msgs) != 0 {
-			out = append(out, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs))
-		}
-	} else {
-		if old.Generation == rc.Generation {
+	path := field.NewPath("spec", "template")
+	if old != nil {
+		if equality.Semantic.DeepEqual(rc.Spec, old.Spec) {
 			return nil
 		}
-		was = old.Spec.Template
+		return PodTemplateWarnings(old.Spec.Template, rc.Spec.Template, path)
 	}
-	return append(out, PodTemplateWarnings(rc.Spec.Template, was, field.NewPath("spec", "template"))...)
+	var out []string
+	if msgs := validation.IsDNS1123Label(rc.Name); len(msgs) != 0 {
+		out = append(out, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs))
+	}
+	return append(out, PodTemplateWarnings(rc.Spec.Template, nil, path)...)
 }
 
 func scaleOf(rc *v1.ReplicationController) *autoscalingv1.Scale {

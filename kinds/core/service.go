@@ -177,7 +177,10 @@ func serviceCells(s *v1.Service, now time.Time) []any {
 func externalIPCell(s *v1.Service) string {
 	switch s.Spec.Type {
 	case v1.ServiceTypeClusterIP, v1.ServiceTypeNodePort:
-		return rules.OrNone(strings.Join(s.Spec.ExternalIPs, ","))
+		if len(s.Spec.ExternalIPs) == 0 {
+			return "<none>"
+		}
+		return strings.Join(s.Spec.ExternalIPs, ",")
 	case v1.ServiceTypeLoadBalancer:
 		var all []string
 		for _, in := range s.Status.LoadBalancer.Ingress {

@@ -100,9 +100,6 @@ func nodeLabelWarning(key string) string {
 	return ""
 }
 
-// NodeLabelWarning is the warning of a deprecated node label, "" of any other.
-func NodeLabelWarning(key string) string { return nodeLabelWarning(key) }
-
 func nodeTermWarnings(t *v1.NodeSelectorTerm, values bool, path *field.Path) []string {
 	var out []string
 	for i, e := range t.MatchExpressions {

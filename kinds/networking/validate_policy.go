@@ -172,7 +172,7 @@ func validateIPAddress(a *networkingv1.IPAddress) field.ErrorList {
 }
 
 func validateIPAddressUpdate(a, old *networkingv1.IPAddress) field.ErrorList {
-	return append(validateIPAddress(a), rules.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))...)
+	return append(validateIPAddress(a), row.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))...)
 }
 
 func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {

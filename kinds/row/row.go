@@ -6,7 +6,7 @@ package row
 
 import (
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,8 +16,8 @@ import (
 )
 
 // PathSegment is the name rule of RBAC's kinds: whatever a URL path can carry.
-func PathSegment(name string, prefix bool) []string {
-	return path.ValidatePathSegmentName(name, prefix)
+func PathSegment(name string, _ bool) []string {
+	return content.IsPathSegmentName(name)
 }
 
 // Hub is the served form of a kind that is its hub.
@@ -76,4 +76,13 @@ func Messages(value any, msgs []string, path *field.Path) field.ErrorList {
 	var l rules.List
 	l.Messages(path, value, msgs)
 	return l.Errors()
+}
+
+// Immutable refuses a change of a field whose value Kubernetes shows as its internal
+// type.
+func Immutable(value, old any, path *field.Path) field.ErrorList {
+	if Same(old, value) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, Untagged(value), "field is immutable")}
 }

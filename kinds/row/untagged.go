@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 )
 
 // Untagged makes a value show in an error as Kubernetes shows its internal types:
@@ -32,8 +33,9 @@ func writeUntagged(b *bytes.Buffer, v reflect.Value) error {
 			return nil
 		}
 		return writeUntagged(b, v.Elem())
-	case v.Type().Implements(marshaler), reflect.PointerTo(v.Type()).Implements(marshaler):
-		return writeJSON(b, v)
+	case v.Type().Implements(marshaler), reflect.PointerTo(v.Type()).Implements(marshaler),
+		strings.HasPrefix(v.Type().PkgPath(), "k8s.io/apimachinery/"):
+		return writeJSON(b, v) // the same type inside of Kubernetes and outside
 	case v.Kind() == reflect.Struct:
 		return writeStruct(b, v)
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8 && !v.IsNil():
@@ -54,18 +56,33 @@ func writeUntagged(b *bytes.Buffer, v reflect.Value) error {
 
 func writeStruct(b *bytes.Buffer, v reflect.Value) error {
 	b.WriteByte('{')
+	first := true
+	err := writeFields(b, v, &first)
+	b.WriteByte('}')
+	return err
+}
+
+// writeFields writes what is embedded beside the rest, as JSON does.
+func writeFields(b *bytes.Buffer, v reflect.Value, first *bool) error {
 	for i := range v.NumField() {
-		if i > 0 {
+		f := v.Type().Field(i)
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			if err := writeFields(b, v.Field(i), first); err != nil {
+				return err
+			}
+			continue
+		}
+		if !*first {
 			b.WriteByte(',')
 		}
-		name, _ := json.Marshal(v.Type().Field(i).Name)
+		*first = false
+		name, _ := json.Marshal(f.Name)
 		b.Write(name)
 		b.WriteByte(':')
 		if err := writeUntagged(b, v.Field(i)); err != nil {
 			return err
 		}
 	}
-	b.WriteByte('}')
 	return nil
 }
 

@@ -20,8 +20,3 @@ func DNSLabel(name string, prefix bool) []string {
 	}
 	return validation.NameIsDNSLabel(name, prefix)
 }
-
-// DNS1035Label is DNSLabel without a leading digit.
-func DNS1035Label(name string, prefix bool) []string {
-	return validation.NameIsDNS1035Label(name, prefix)
-}

@@ -6,9 +6,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -25,6 +27,7 @@ func storageClass() *kinds.Kind {
 		Default:        rules.Do(defaultStorageClass),
 		Validate:       rules.Check(validateStorageClass),
 		ValidateUpdate: rules.Check2(validateStorageClassUpdate),
+		Warnings:       rules.Warn(func(c, _ *storagev1.StorageClass) []string { return warnStorageClass(c) }),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.Column("Provisioner", doc["provisioner"]),
@@ -44,6 +47,19 @@ func defaultStorageClass(c *storagev1.StorageClass) {
 	if c.VolumeBindingMode == nil {
 		c.VolumeBindingMode = ptr.To(storagev1.VolumeBindingImmediate)
 	}
+}
+
+func warnStorageClass(c *storagev1.StorageClass) []string {
+	var out []string
+	for i, t := range c.AllowedTopologies {
+		for k, e := range t.MatchLabelExpressions {
+			if text := core.NodeLabelWarning(e.Key); text != "" {
+				at := field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(k).Child("key")
+				out = append(out, at.String()+": "+text)
+			}
+		}
+	}
+	return out
 }
 
 func storageClassCells(c *storagev1.StorageClass, now time.Time) []any {

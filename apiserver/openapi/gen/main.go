@@ -1,6 +1,6 @@
 // Command gen writes schemas.gz, the OpenAPI schemas of every Go type that the API
-// may serve: it runs kube-openapi's generator over the types in a directory of its
-// own, runs what came out, and keeps the result as one compressed file. Run it by
+// may serve, and typed/types.gz, the same as server-side apply sees it: it runs kube-openapi's generator over the types in a directory of its
+// own, runs what came out, and keeps the results as compressed files. Run it by
 // "go generate ./apiserver/openapi" after a change of the Kubernetes libraries.
 package main
 
@@ -60,7 +60,7 @@ func run() error {
 	if err := os.WriteFile(filepath.Join(work, "main.go"), program, 0o644); err != nil {
 		return err
 	}
-	return command("run", "./"+work, "schemas.gz")
+	return command("run", "./"+work, "schemas.gz", "typed/types.gz")
 }
 
 func command(args ...string) error {

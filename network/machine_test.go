@@ -1,0 +1,304 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	crclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/client/clienttest"
+	"skiff.dev/skiff/kernel/link"
+	"skiff.dev/skiff/kernel/netns"
+	"skiff.dev/skiff/kernel/nft"
+)
+
+// patience bounds what must happen soon: only a failing test waits so long.
+const patience = 10 * time.Second
+
+// machine is a computer of its own: a network namespace with an uplink to a second
+// one, the outside, whose address is 192.168.77.2. The machine's is 192.168.77.1.
+type machine struct {
+	t       *testing.T
+	ns, out *netns.Namespace
+	host    link.Host
+	nft     nft.Conn
+	dir     string
+}
+
+const nodeIP, outsideIP = "192.168.77.1", "192.168.77.2"
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+	m := &machine{t: t, ns: newNamespace(t), out: newNamespace(t), dir: t.TempDir()}
+	var err error
+	if m.host, err = link.Open(m.ns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.host.Close() })
+	if m.nft, err = nft.Open(m.ns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.nft.Close() })
+	// The uplink is a pair as pods have it, seen from the outside: its inside end is
+	// the machine's, with the outside as gateway.
+	outHost, err := link.Open(m.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outHost.Close()
+	up := link.Pair{
+		Name: "machine", Inside: "eth0", Namespace: m.ns.Path(), MTU: 1500, Addr: netip.MustParseAddr(nodeIP),
+		From: netip.MustParseAddr(outsideIP), Gateway: netip.MustParseAddr(outsideIP),
+	}
+	if err := outHost.Anchor("o0", netip.MustParsePrefix(outsideIP+"/32")); err != nil {
+		t.Fatal(err)
+	}
+	if err := outHost.Pair(up); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newNamespace(t testing.TB) *netns.Namespace {
+	t.Helper()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	h, err := link.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Up("lo"); err != nil {
+		t.Fatal(err)
+	}
+	return ns
+}
+
+func (m *machine) options(instance string) Options {
+	return Options{
+		Instance: instance, NodeName: "node1", NodeIP: netip.MustParseAddr(nodeIP), PodCIDR: netip.MustParsePrefix("10.244.0.0/24"),
+		ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
+		RunDir: filepath.Join(m.dir, instance), Host: m.host, NFT: m.nft,
+	}
+}
+
+// cluster is a Network that follows an API in memory.
+type cluster struct {
+	*Network
+	m   *machine
+	api *client.InProcess
+}
+
+func (m *machine) start(o Options) *cluster {
+	m.t.Helper()
+	c := &cluster{m: m, api: client.NewInProcess(clienttest.NewBackend(clienttest.Table()), clienttest.Scheme())}
+	o.Cache = c.api
+	var err error
+	if c.Network, err = New(o); err != nil {
+		m.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- c.api.Start(ctx) }()
+	go func() { done <- c.Run(ctx) }()
+	m.t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-done; err != nil {
+				m.t.Error(err)
+			}
+		}
+	})
+	return c
+}
+
+// put creates or updates objects.
+func (c *cluster) put(objs ...crclient.Object) {
+	c.m.t.Helper()
+	for _, o := range objs {
+		err := c.api.Create(context.Background(), o)
+		if err != nil {
+			err = c.api.Update(context.Background(), o)
+		}
+		if err != nil {
+			c.m.t.Fatal(err)
+		}
+	}
+}
+
+// eventually asks until it is so.
+func eventually(t *testing.T, what string, ask func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
+		if err = ask(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, err)
+}
+
+// pod is a namespace with an address.
+type pod struct {
+	*netns.Namespace
+	t    *testing.T
+	uid  string
+	addr string
+}
+
+func (c *cluster) pod(uid string, ports ...HostPort) *pod {
+	c.m.t.Helper()
+	p := &pod{Namespace: newNamespace(c.m.t), t: c.m.t, uid: uid}
+	c.add(p, ports...)
+	return p
+}
+
+func (c *cluster) add(p *pod, ports ...HostPort) {
+	c.m.t.Helper()
+	st, err := c.Add(context.Background(), PodRequest{UID: p.uid, Namespace: "default", Name: p.uid, NetNS: p.Path(), HostPorts: ports})
+	if err != nil {
+		c.m.t.Fatal(err)
+	}
+	p.addr = st.IPs[0]
+}
+
+// serve answers each TCP connection and each UDP packet on the port with a line:
+// the name, and where the client seems to be.
+func serve(t *testing.T, ns *netns.Namespace, port int, name string) {
+	t.Helper()
+	addr := fmt.Sprintf(":%d", port)
+	var l net.Listener
+	var u net.PacketConn
+	err := ns.Do(func() (err error) {
+		if l, err = net.Listen("tcp4", addr); err == nil {
+			u, err = net.ListenPacket("udp4", addr)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(); u.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "%s %s\n", name, host(c.RemoteAddr()))
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			_, from, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			u.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host(from)), from)
+		}
+	}()
+}
+
+func host(a net.Addr) string { h, _, _ := net.SplitHostPort(a.String()); return h }
+
+// ask connects from ns and returns what the server says: its name and the client.
+func ask(ns *netns.Namespace, network, to string) (server, client string, err error) {
+	c, err := dial(ns, network, to)
+	if err != nil {
+		return "", "", err
+	}
+	defer c.Close()
+	if network == "udp" {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return "", "", err
+		}
+	}
+	c.SetReadDeadline(time.Now().Add(time.Second))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return "", "", err
+	}
+	_, err = fmt.Sscan(line, &server, &client)
+	return server, client, err
+}
+
+func dial(ns *netns.Namespace, network, to string) (c net.Conn, err error) {
+	err = ns.Do(func() error {
+		c, err = net.DialTimeout(network, to, time.Second)
+		return err
+	})
+	return c, err
+}
+
+// wants checks one question; want is "server client", where "*" is any client.
+func wants(ns *netns.Namespace, network, to, want string) error {
+	s, c, err := ask(ns, network, to)
+	if err != nil {
+		return err
+	}
+	if got := s + " " + c; got != want && s+" *" != want {
+		return fmt.Errorf("%s %s: got %q, want %q", network, to, got, want)
+	}
+	return nil
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func service(name, ip string, change func(*v1.Service), ports ...v1.ServicePort) *v1.Service {
+	s := &v1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec:       v1.ServiceSpec{Type: v1.ServiceTypeClusterIP, ClusterIP: ip, ClusterIPs: []string{ip}, Ports: ports},
+	}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// slice lists ready endpoints of this node, one port of each protocol.
+func slice(svc string, port int32, addrs ...string) *discoveryv1.EndpointSlice {
+	tcp, udp, node, yes := v1.ProtocolTCP, v1.ProtocolUDP, "node1", true
+	nameT, nameU := "tcp", "udp"
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: svc + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: svc}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &nameT, Protocol: &tcp, Port: &port}, {Name: &nameU, Protocol: &udp, Port: &port}},
+	}
+	for _, a := range addrs {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &yes}})
+	}
+	return s
+}
+
+func ports(nodePort int32) []v1.ServicePort {
+	return []v1.ServicePort{
+		{Name: "tcp", Protocol: v1.ProtocolTCP, Port: 80, NodePort: nodePort},
+		{Name: "udp", Protocol: v1.ProtocolUDP, Port: 80, NodePort: nodePort},
+	}
+}
