@@ -275,3 +275,15 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string { return e.Message }
+
+// Groups is an optional ability of an Engine: control groups that hold several
+// sandboxes, such as the quality-of-service classes of a node. A parent is a path
+// as CgroupParent.
+type Groups interface {
+	// SetGroup makes the group and gives it limits; zero values leave a limit as it
+	// is.
+	SetGroup(ctx context.Context, parent string, r Resources) error
+	// GroupStats counts what is in the group and below. A group that does not exist
+	// is ErrNotFound.
+	GroupStats(ctx context.Context, parent string) (*Stats, error)
+}

@@ -317,6 +317,21 @@ func (f *Fake) Stats(ctx context.Context, id string) (*engine.Stats, error) {
 	return &engine.Stats{Time: time.Now()}, nil
 }
 
+var _ engine.Groups = (*Fake)(nil)
+
+// SetGroup implements engine.Groups.
+func (f *Fake) SetGroup(ctx context.Context, parent string, r engine.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.record("group %s shares=%d memory=%d pids=%d", parent, r.CPUShares, r.Memory, r.Pids)
+	return nil
+}
+
+// GroupStats implements engine.Groups; the fake counts nothing.
+func (f *Fake) GroupStats(ctx context.Context, parent string) (*engine.Stats, error) {
+	return &engine.Stats{Time: time.Now()}, nil
+}
+
 // ReopenLog implements engine.Engine.
 func (f *Fake) ReopenLog(ctx context.Context, id string) error {
 	f.mu.Lock()

@@ -27,7 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine) {
 		{"users", users}, {"environment", environment}, {"security", security},
 		{"resources", resources}, {"out of memory", outOfMemory}, {"exec", execs}, {"attach", attach},
 		{"stop", stop}, {"log rotation", rotation}, {"sandbox", sandboxes}, {"lifecycle", lifecycle},
-		{"mounts", mounts}, {"images", imageUse},
+		{"mounts", mounts}, {"groups", groups}, {"images", imageUse},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(&suite{t, e, t.Context()}) })
 	}
@@ -496,6 +496,28 @@ func sandboxes(s *suite) {
 	}
 	if all, err := s.e.Sandboxes(s.ctx); err != nil || len(all) != 0 {
 		s.Errorf("%v %v", all, err)
+	}
+}
+
+func groups(s *suite) {
+	g, ok := s.e.(engine.Groups)
+	if !ok {
+		s.Skip("the engine has no groups")
+	}
+	if _, err := g.GroupStats(s.ctx, "class"); !errors.Is(err, engine.ErrNotFound) {
+		s.Error(err)
+	}
+	if err := g.SetGroup(s.ctx, "class", engine.Resources{CPUShares: 2, Memory: 200 << 20}); err != nil {
+		s.Fatal(err)
+	}
+	spec := sh("sleep 1000")
+	spec.CgroupParent = "class/pod"
+	s.start(spec)
+	if st, err := g.GroupStats(s.ctx, "class"); err != nil || st.MemoryLimit != 200<<20 || st.MemoryUsage == 0 || st.Pids == 0 {
+		s.Errorf("%+v %v", st, err)
+	}
+	if err := g.SetGroup(s.ctx, "../x", engine.Resources{}); !errors.Is(err, engine.ErrInvalid) {
+		s.Error(err)
 	}
 }
 

@@ -315,17 +315,52 @@ func (l *Local) Stats(ctx context.Context, id string) (*engine.Stats, error) {
 	if !running {
 		return nil, fmt.Errorf("stats of %s: %w", id, engine.ErrNotRun)
 	}
-	s, err := l.cgroups.Stats(group)
+	out, err := l.groupStats(group)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = engine.ErrNotRun // it has ended meanwhile
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stats of %s: %w", id, err)
 	}
-	out := &engine.Stats{
+	out.RootFSUsed, out.RootFSInodes = diskUsed(filepath.Join(l.stateDir(c.record.Spec.ID), "upper"))
+	return out, nil
+}
+
+func (l *Local) groupStats(group string) (*engine.Stats, error) {
+	s, err := l.cgroups.Stats(group)
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Stats{
 		Time: time.Now(), CPUNanos: s.CPUNanos, MemoryUsage: s.MemoryUsage, MemoryWorkingSet: s.MemoryWorkingSet,
 		MemoryRSS: s.MemoryRSS, PageFaults: s.PageFaults, MajorPageFaults: s.MajorPageFaults, MemoryLimit: s.MemoryLimit,
 		Pids: s.Pids, ReadBytes: s.ReadBytes, WriteBytes: s.WriteBytes,
+	}, nil
+}
+
+var _ engine.Groups = (*Local)(nil)
+
+// SetGroup implements engine.Groups.
+func (l *Local) SetGroup(ctx context.Context, parent string, r engine.Resources) error {
+	if !validParent(parent) {
+		return fmt.Errorf("%w: cgroup parent %q", engine.ErrInvalid, parent)
 	}
-	out.RootFSUsed, out.RootFSInodes = diskUsed(filepath.Join(l.stateDir(c.record.Spec.ID), "upper"))
-	return out, nil
+	return l.cgroups.Create(l.parentGroup(parent), limits(&r))
+}
+
+// GroupStats implements engine.Groups.
+func (l *Local) GroupStats(ctx context.Context, parent string) (*engine.Stats, error) {
+	if !validParent(parent) {
+		return nil, fmt.Errorf("%w: cgroup parent %q", engine.ErrInvalid, parent)
+	}
+	s, err := l.groupStats(l.parentGroup(parent))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = engine.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stats of group %s: %w", parent, err)
+	}
+	return s, nil
 }
 
 // diskUsed counts what is below dir, each file once.

@@ -108,7 +108,7 @@ func specWarnings(s *v1.PodSpec, meta *metav1.ObjectMeta, root *field.Path) []st
 
 func (w *warnings) placement(s *v1.PodSpec, spec *field.Path) {
 	for key := range s.NodeSelector {
-		if text := nodeLabelWarning(key); text != "" {
+		if text := NodeLabelWarning(key); text != "" {
 			w.at(spec.Child("nodeSelector").Key(key), text)
 		}
 	}
@@ -127,7 +127,7 @@ func (w *warnings) placement(s *v1.PodSpec, spec *field.Path) {
 	}
 	for i := range s.TopologySpreadConstraints {
 		t, at := &s.TopologySpreadConstraints[i], spec.Child("topologySpreadConstraints").Index(i)
-		if text := nodeLabelWarning(t.TopologyKey); text != "" {
+		if text := NodeLabelWarning(t.TopologyKey); text != "" {
 			w.at(at.Child("topologyKey"), t.TopologyKey+" is "+text)
 		}
 		if t.LabelSelector == nil {

@@ -77,8 +77,8 @@ func fractional(out []string, list v1.ResourceList, name v1.ResourceName, path f
 
 func whole(q resource.Quantity) bool { return q.MilliValue()%1000 == 0 }
 
-// nodeLabelWarning is what is to be said of an old node label; "" of others.
-func nodeLabelWarning(key string) string {
+// NodeLabelWarning is what is to be said of an old node label; "" of others.
+func NodeLabelWarning(key string) string {
 	switch key {
 	case "beta.kubernetes.io/arch":
 		return `deprecated since v1.14; use "kubernetes.io/arch" instead`
@@ -104,7 +104,7 @@ func nodeTermWarnings(t *v1.NodeSelectorTerm, values bool, path *field.Path) []s
 	var out []string
 	for i, e := range t.MatchExpressions {
 		at := path.Child("matchExpressions").Index(i)
-		if text := nodeLabelWarning(e.Key); text != "" {
+		if text := NodeLabelWarning(e.Key); text != "" {
 			out = append(out, fmt.Sprintf("%s: %s is %s", at.Child("key"), e.Key, text))
 		}
 		if !values {

@@ -32,9 +32,10 @@ func (s *Server) call(r wire.Runtime, root *wire.Rootfs, stdio [3]int) error {
 	}
 	forked := make(chan result, 1)
 	go func() {
-		// Not unlocked: the thread ends with this goroutine, and its mounts with the
-		// thread.
 		runtime.LockOSThread()
+		if !ownMounts(r, root) {
+			defer runtime.UnlockOSThread()
+		} // else the thread ends with this goroutine, and its mounts with the thread
 		pid, err := forkRuntime(r, root, stdio)
 		forked <- result{pid, err}
 	}()
@@ -49,8 +50,10 @@ func (s *Server) call(r wire.Runtime, root *wire.Rootfs, stdio [3]int) error {
 	return runtimeError(r, status)
 }
 
+func ownMounts(r wire.Runtime, root *wire.Rootfs) bool { return root != nil || r.HideMount != "" }
+
 func forkRuntime(r wire.Runtime, root *wire.Rootfs, stdio [3]int) (int, error) {
-	if root != nil || r.HideMount != "" {
+	if ownMounts(r, root) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return 0, fmt.Errorf("unshare mounts: %w", err)
 		}
