@@ -66,7 +66,7 @@ func newMachine(t *testing.T) *machine {
 		Name: "machine", Inside: "eth0", Namespace: m.ns.Path(), MTU: 1500, Addr: netip.MustParseAddr(nodeIP),
 		From: netip.MustParseAddr(outsideIP), Gateway: netip.MustParseAddr(outsideIP),
 	}
-	if err := outHost.Anchor("o0", netip.MustParsePrefix(outsideIP+"/32")); err != nil {
+	if err := outHost.Anchor(link.Anchor{Name: "o0", Addr: netip.MustParsePrefix(outsideIP + "/32")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := outHost.Pair(up); err != nil {

@@ -180,7 +180,13 @@ func (n *Network) SetPodCIDR(p netip.Prefix) error {
 		m.take(c.rec.Addr)
 	}
 	gateway := m.gateway()
-	if err := n.host.Anchor(anchorName(n.opts.Instance), netip.PrefixFrom(gateway, m.prefix.Bits())); err != nil {
+	anchor := link.Anchor{
+		Name: anchorName(n.opts.Instance), Addr: netip.PrefixFrom(gateway, m.prefix.Bits()),
+		// The node reaches services also without a default route, and what is sent to a
+		// service that is not there does not leave it.
+		Networks: []netip.Prefix{n.opts.ServiceCIDR.Masked()}, From: n.source(gateway),
+	}
+	if err := n.host.Anchor(anchor); err != nil {
 		return err
 	}
 	if n.ipam == nil {
@@ -188,6 +194,16 @@ func (n *Network) SetPodCIDR(p netip.Prefix) error {
 	}
 	n.ipam, n.gateway = m, gateway
 	return nil
+}
+
+// source is the address that the node's own packets to pods and services have. A
+// server that listens on all addresses answers UDP from it: it must be the one
+// that pods know the node by.
+func (n *Network) source(gateway netip.Addr) netip.Addr {
+	if n.opts.NodeIP.Is4() {
+		return n.opts.NodeIP
+	}
+	return gateway
 }
 
 // Gateway is the node's own address in its range, where the node's DNS listens. It

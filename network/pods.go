@@ -132,12 +132,7 @@ func (n *Network) pair(rec record) error {
 	n.mu.Unlock()
 	p := link.Pair{
 		Name: rec.Link, Inside: inside, Namespace: rec.NetNS, MTU: n.mtu,
-		Addr: rec.Addr, From: gateway, Gateway: gateway, Localnet: true,
-	}
-	if n.opts.NodeIP.Is4() {
-		// A server that listens on all addresses answers UDP from this one: it must be
-		// the one that pods know the node by.
-		p.From = n.opts.NodeIP
+		Addr: rec.Addr, From: n.source(gateway), Gateway: gateway, Localnet: true,
 	}
 	err := n.host.Pair(p)
 	if errors.Is(err, link.ErrExists) {

@@ -43,7 +43,7 @@ type layout struct {
 //	refuse-*      new connections to what nobody serves
 //	*-nat         services, node ports, host ports: the first packet of a
 //	              connection finds its server, by one lookup each
-//	unreachable-* addresses of the node's range that no pod has
+//	unreachable-* addresses that no pod has, ports that no service has
 //	source-nat    whose address is hidden (masqueraded)
 //
 // Nothing is marked, so that no bit of the packet mark is shared with others. The
@@ -87,11 +87,21 @@ func baseTable(l layout) base {
 			{nft.Chain{Name: "in-nat", Type: "nat", Hook: "prerouting", Priority: -100}, []string{"jump serve"}},
 			{nft.Chain{Name: "out-nat", Type: "nat", Hook: "output", Priority: -100}, []string{"jump serve"}},
 			{nft.Chain{Name: "unreachable-forward", Type: "filter", Hook: "forward", Priority: 0},
-				[]string{"oifname " + anchor + " reject with icmp type host-unreachable"}},
+				l.unreachable(anchor)},
 			{nft.Chain{Name: "unreachable-out", Type: "filter", Hook: "output", Priority: 0},
-				[]string{"oifname " + anchor + " reject with icmp type host-unreachable"}},
+				l.unreachable(anchor)},
 			{nft.Chain{Name: "source-nat", Type: "nat", Hook: "postrouting", Priority: 100}, l.sourceNAT(pods)},
 		},
+	}
+}
+
+// unreachable is for what is routed to the anchor, behind which nobody is: ports
+// that no service has, and addresses that no pod has.
+func (l layout) unreachable(anchor string) []string {
+	return []string{
+		fmt.Sprintf("oifname %s ip daddr %s reject with icmp type port-unreachable", anchor, l.services),
+		// What a service has sent elsewhere shows its first interface still.
+		fmt.Sprintf("oifname %s ct status != dnat reject with icmp type host-unreachable", anchor),
 	}
 }
 

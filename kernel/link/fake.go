@@ -18,7 +18,7 @@ type Fake struct {
 	Flows []Flow
 
 	mu      sync.Mutex
-	anchors map[string]netip.Prefix
+	anchors map[string]Anchor
 	pairs   map[string]Pair
 	via     map[int]map[netip.Prefix]netip.Addr
 	sysctls map[string]string
@@ -30,7 +30,7 @@ var _ Host = (*Fake)(nil)
 func (f *Fake) begin(what, name string) error {
 	f.mu.Lock()
 	if f.anchors == nil {
-		f.anchors, f.pairs = map[string]netip.Prefix{}, map[string]Pair{}
+		f.anchors, f.pairs = map[string]Anchor{}, map[string]Pair{}
 		f.via, f.sysctls = map[int]map[netip.Prefix]netip.Addr{}, map[string]string{}
 	}
 	if f.Fail != nil {
@@ -39,12 +39,12 @@ func (f *Fake) begin(what, name string) error {
 	return nil
 }
 
-func (f *Fake) Anchor(name string, a netip.Prefix) error {
+func (f *Fake) Anchor(a Anchor) error {
 	defer f.mu.Unlock()
-	if err := f.begin("anchor", name); err != nil {
+	if err := f.begin("anchor", a.Name); err != nil {
 		return err
 	}
-	f.anchors[name] = a
+	f.anchors[a.Name] = a
 	return nil
 }
 
@@ -94,7 +94,8 @@ func (f *Fake) Routes() ([]netip.Prefix, error) {
 	}
 	var out []netip.Prefix
 	for _, a := range f.anchors {
-		out = append(out, a.Masked())
+		out = append(out, a.Addr.Masked())
+		out = append(out, a.Networks...)
 	}
 	for _, p := range f.pairs {
 		out = append(out, netip.PrefixFrom(p.Addr, 32))
@@ -165,7 +166,7 @@ func (f *Fake) Dump() string {
 	defer f.mu.Unlock()
 	var lines []string
 	for n, a := range f.anchors {
-		lines = append(lines, fmt.Sprintf("bridge %s %s", n, a))
+		lines = append(lines, fmt.Sprintf("bridge %s %s networks %v from %s", n, a.Addr, a.Networks, a.From))
 	}
 	for n, p := range f.pairs {
 		lines = append(lines, fmt.Sprintf("pair %s %s in %s mtu %d addr %s gateway %s from %s localnet %t",

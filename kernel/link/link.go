@@ -15,9 +15,9 @@ var ErrExists = errors.New("link: exists")
 // Host is one network namespace as its owner works on it. Deleting what is not
 // there is no error.
 type Host interface {
-	// Anchor makes a bridge without ports, up, that holds address a. Doing it again
-	// keeps it; other addresses on it are taken away.
-	Anchor(name string, a netip.Prefix) error
+	// Anchor makes a bridge without ports, up, or brings one to what a says; other
+	// addresses on it are taken away.
+	Anchor(a Anchor) error
 	// Pair makes a veth pair between this namespace and another. It fails with
 	// ErrExists if the name is taken; on an error nothing stays.
 	Pair(p Pair) error
@@ -43,6 +43,16 @@ type Host interface {
 	// Forget ends the tracking of all connections that match.
 	Forget(match func(Flow) bool) (int, error)
 	Close() error
+}
+
+// Anchor is an interface behind which nobody is: it holds an address of this
+// machine, and takes what is sent to Addr's network and to Networks where no
+// better route is known. Packets to Networks have the source address From.
+type Anchor struct {
+	Name     string
+	Addr     netip.Prefix
+	Networks []netip.Prefix
+	From     netip.Addr
 }
 
 // Pair is a pod's connection: Name here, Inside there. Traffic of this machine to

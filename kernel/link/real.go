@@ -51,43 +51,54 @@ func (k *kernel) Close() error {
 	return nil
 }
 
-func (k *kernel) Anchor(name string, a netip.Prefix) error {
-	l, err := k.h.LinkByName(name)
+func (k *kernel) Anchor(a Anchor) error {
+	l, err := k.h.LinkByName(a.Name)
 	if isGone(err) {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.Flags = name, net.FlagUp
+		attrs.Name, attrs.Flags = a.Name, net.FlagUp
 		if err := k.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-			return fmt.Errorf("link: make bridge %s: %w", name, err)
+			return fmt.Errorf("link: make bridge %s: %w", a.Name, err)
 		}
-		l, err = k.h.LinkByName(name)
+		l, err = k.h.LinkByName(a.Name)
 	}
 	if err != nil {
-		return fmt.Errorf("link: find %s: %w", name, err)
+		return fmt.Errorf("link: find %s: %w", a.Name, err)
 	}
 	if l.Attrs().Flags&net.FlagUp == 0 {
 		if err := k.h.LinkSetUp(l); err != nil {
-			return fmt.Errorf("link: bring up %s: %w", name, err)
+			return fmt.Errorf("link: bring up %s: %w", a.Name, err)
 		}
 	}
+	if err := k.hold(l, a.Addr); err != nil {
+		return fmt.Errorf("link: address of %s: %w", a.Name, err)
+	}
+	for _, n := range a.Networks {
+		r := netlink.Route{LinkIndex: l.Attrs().Index, Dst: toIPNet(n.Masked()), Scope: netlink.SCOPE_LINK, Src: a.From.AsSlice()}
+		if err := k.h.RouteReplace(&r); err != nil {
+			return fmt.Errorf("link: route %s to %s: %w", n, a.Name, err)
+		}
+	}
+	return nil
+}
+
+// hold makes a the only address of l.
+func (k *kernel) hold(l netlink.Link, a netip.Prefix) error {
 	have, err := k.h.AddrList(l, netlink.FAMILY_V4)
-	if err != nil {
-		return fmt.Errorf("link: addresses of %s: %w", name, err)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return err
 	}
 	found := false
 	for _, h := range have {
 		if toPrefix(h.IPNet) == a {
 			found = true
 		} else if err := k.h.AddrDel(l, &h); err != nil {
-			return fmt.Errorf("link: take %s from %s: %w", h.IPNet, name, err)
+			return err
 		}
 	}
 	if found {
 		return nil
 	}
-	if err := k.h.AddrAdd(l, &netlink.Addr{IPNet: toIPNet(a)}); err != nil {
-		return fmt.Errorf("link: give %s to %s: %w", a, name, err)
-	}
-	return nil
+	return k.h.AddrAdd(l, &netlink.Addr{IPNet: toIPNet(a)})
 }
 
 func (k *kernel) Pair(p Pair) (err error) {

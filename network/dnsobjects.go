@@ -1,4 +1,4 @@
-package dns
+package network
 
 import (
 	"net/netip"
@@ -9,20 +9,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Namespace and Name are where users look for the cluster's DNS.
+// DNSNamespace and DNSName are where users look for the cluster's DNS.
 const (
-	Namespace = "kube-system"
-	Name      = "kube-dns"
+	DNSNamespace = "kube-system"
+	DNSName      = "kube-dns"
 )
 
-// Service is the cluster's DNS as users find it. It has no selector: every node
-// answers itself, and SliceOf says where. A user who gives it a selector brings a
+// DNSService is the cluster's DNS as users find it. It has no selector: every node
+// answers itself, and DNSSlice says where. A user who gives it a selector brings a
 // DNS of their own.
-func Service(clusterIP netip.Addr) *v1.Service {
+func DNSService(clusterIP netip.Addr) *v1.Service {
 	local := v1.ServiceInternalTrafficPolicyLocal
 	return &v1.Service{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: Namespace, Name: Name,
+			Namespace: DNSNamespace, Name: DNSName,
 			Labels: map[string]string{
 				"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
 			},
@@ -38,16 +38,16 @@ func Service(clusterIP netip.Addr) *v1.Service {
 	}
 }
 
-// SliceOf says where a node answers: at addr, on port of UDP and TCP. Each node
+// DNSSlice says where a node answers: at addr, on port of UDP and TCP. Each node
 // writes its own.
-func SliceOf(node string, addr netip.Addr, port int) *discoveryv1.EndpointSlice {
+func DNSSlice(node string, addr netip.Addr, port int) *discoveryv1.EndpointSlice {
 	udp, tcp, yes, no := v1.ProtocolUDP, v1.ProtocolTCP, true, false
 	n, dns, dnsTCP := int32(port), "dns", "dns-tcp"
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: Namespace, Name: Name + "-" + node,
+			Namespace: DNSNamespace, Name: DNSName + "-" + node,
 			Labels: map[string]string{
-				discoveryv1.LabelServiceName: Name, discoveryv1.LabelManagedBy: "skiff-dns", "k8s-app": "kube-dns",
+				discoveryv1.LabelServiceName: DNSName, discoveryv1.LabelManagedBy: "skiff-dns", "k8s-app": "kube-dns",
 			},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
