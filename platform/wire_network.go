@@ -69,7 +69,7 @@ func (p *process) runDNS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range []crclient.Object{dns.Service(p.dns), dns.SliceOf(p.cfg.NodeName, gateway, 53)} {
+	for _, o := range []crclient.Object{network.DNSService(p.dns), network.DNSSlice(p.cfg.NodeName, gateway, 53)} {
 		if err := p.client.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("make the service of the cluster's DNS: %w", err)
 		}
