@@ -2,6 +2,9 @@
 # make test  every test
 SHELL := /bin/bash
 GO ?= go
+# One set of flags for builds and tests, so that they share the build cache.
+export GOFLAGS := -trimpath
+export CGO_ENABLED := 0
 KUBE := $(shell awk '$$1 == "k8s.io/kubectl" {print $$2}' go.mod)
 LDFLAGS := -s -w \
   -X k8s.io/component-base/version.gitVersion=$(KUBE) \
@@ -21,11 +24,11 @@ down: ## stop the cluster
 	bin/skiff down
 
 build: monitor ## bin/skiff
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/skiff .
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/skiff .
 
 .PHONY: monitor
 monitor:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(MONITOR) ./engine/monitor/cmd/skiff-monitor
+	$(GO) build -ldflags '-s -w' -o $(MONITOR) ./engine/monitor/cmd/skiff-monitor
 
 deps: ## an OCI runtime, the one package that skiff needs
 	@command -v crun >/dev/null || command -v runc >/dev/null || ./install crun
@@ -40,26 +43,26 @@ test-deps: deps
 test: test-deps build lint test-unit test-race test-platform ## every test
 
 test-unit:
-	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /test/platform)
+	$(GO) test $$($(GO) list ./... | grep -v /test/platform)
 
 # The rooms where goroutines share state, under the race detector.
-RACE := ./store/... ./apiserver/... ./client/... ./controllers/... ./scheduler/... ./node/... ./network/... ./dns/...
+RACE := ./store/... ./engine/... ./apiserver/... ./client/... ./controllers/... ./scheduler/... ./node/... ./network/... ./dns/...
 test-race:
 	CGO_ENABLED=1 $(GO) test -race -short $(RACE)
 
 test-platform: build ## real processes, containers and network; needs root
-	SKIFF=$(CURDIR)/bin/skiff CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./test/platform/...
+	SKIFF=$(CURDIR)/bin/skiff $(GO) test -count=1 -timeout 20m ./test/platform/...
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	CGO_ENABLED=0 $(GO) vet ./...
-	CGO_ENABLED=0 $(GO) tool staticcheck ./...
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
 
 bench: build ## every figure of doc/performance.md beside its budget
 	$(GO) run ./test/bench
 
 recorded: ## answers of a real Kubernetes beside ours
-	CGO_ENABLED=0 $(GO) test -count=1 -v -run Recorded ./test/recorded
+	$(GO) test -count=1 -v -run Recorded ./test/recorded
 
 clean:
 	rm -rf bin $(MONITOR)
