@@ -1,6 +1,7 @@
 # make up    a running cluster with an example in it
 # make test  every test
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 GO ?= go
 # One set of flags for builds and tests, so that they share the build cache.
 export GOFLAGS := -trimpath
@@ -42,16 +43,25 @@ test-deps: deps
 
 test: test-deps build lint test-unit test-race test-platform ## every test
 
-test-unit:
-	$(GO) test $$($(GO) list ./... | grep -v /test/platform)
+test-unit: bin/skips
+	$(GO) test -json $$($(GO) list ./... | grep -v /test/platform) | bin/skips
 
 # The rooms where goroutines share state, under the race detector.
 RACE := ./store/... ./engine/... ./apiserver/... ./client/... ./controllers/... ./scheduler/... ./node/... ./network/... ./dns/...
 test-race:
 	CGO_ENABLED=1 $(GO) test -race -short $(RACE)
 
-test-platform: build ## real processes, containers and network; needs root
-	SKIFF=$(CURDIR)/bin/skiff $(GO) test -count=1 -timeout 20m ./test/platform/...
+test-platform: build bin/skips ## real processes, containers and network; needs root
+	SKIFF=$(CURDIR)/bin/skiff $(GO) test -json -count=1 -timeout 20m ./test/platform/... | bin/skips
+
+bin/skips: test/skips/main.go
+	$(GO) build -o $@ ./test/skips
+
+fuzz: ## each fuzz test for FUZZ of time
+	@grep -rl --include='*_test.go' 'func Fuzz' . | while read f; do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+	    echo "$$t in $$(dirname $$f)"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZ) || exit 1; done; done
+FUZZ ?= 10s
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

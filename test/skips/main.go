@@ -1,0 +1,73 @@
+// Command skips reads `go test -json` and prints what `go test` prints. It fails
+// when a test failed and, where CI is set, also when a test was skipped: CI has
+// all that tests need, so a skip there hides something.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+)
+
+type event struct {
+	Action, Package, Test, Output string
+}
+
+func main() {
+	in := bufio.NewScanner(os.Stdin)
+	in.Buffer(nil, 64<<20)
+	failed := false
+	output := map[string][]string{} // of tests that have not ended
+	passed, failures := 0, 0
+	var skipped []string
+	for in.Scan() {
+		var e event
+		if json.Unmarshal(in.Bytes(), &e) != nil {
+			fmt.Println(in.Text()) // what the build says
+			continue
+		}
+		key := e.Package + " " + e.Test
+		switch e.Action {
+		case "output", "build-output":
+			if e.Test == "" {
+				if o := strings.TrimSpace(e.Output); o != "PASS" && !strings.HasPrefix(o, "?") {
+					fmt.Print(e.Output)
+				}
+				break
+			}
+			output[key] = append(output[key], e.Output)
+		case "fail":
+			failed = true
+			failures++
+			fmt.Print(strings.Join(output[key], ""))
+			delete(output, key)
+		case "skip":
+			if e.Test != "" {
+				skipped = append(skipped, key+": "+strings.TrimSpace(strings.Join(output[key], "")))
+			}
+			delete(output, key)
+		case "pass":
+			if e.Test != "" {
+				passed++
+			}
+			delete(output, key)
+		}
+	}
+	if err := in.Err(); err != nil {
+		fmt.Println("skips:", err)
+		failed = true
+	}
+	for _, s := range skipped {
+		fmt.Println("skipped", s)
+	}
+	if os.Getenv("CI") != "" && len(skipped) > 0 {
+		fmt.Println("skips: nothing may be skipped in CI")
+		failed = true
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failures, len(skipped))
+	if failed {
+		os.Exit(1)
+	}
+}
