@@ -1,6 +1,6 @@
 // Command skips reads `go test -json` and prints what `go test` prints. It fails
-// when a test failed and, where CI is set, also when a test was skipped: CI has
-// all that tests need, so a skip there hides something.
+// when a test failed and, where CI is set, also when one was skipped for want of
+// root: CI is root, so such a skip there hides something.
 package main
 
 import (
@@ -61,10 +61,10 @@ func main() {
 	}
 	for _, s := range skipped {
 		fmt.Println("skipped", s)
-	}
-	if os.Getenv("CI") != "" && len(skipped) > 0 {
-		fmt.Println("skips: nothing may be skipped in CI")
-		failed = true
+		if os.Getenv("CI") != "" && strings.Contains(s, "needs root") {
+			fmt.Println("skips: CI must be root")
+			failed = true
+		}
 	}
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failures, len(skipped))
 	if failed {
