@@ -70,8 +70,9 @@ func (p *process) runDNS(ctx context.Context) error {
 		return err
 	}
 	for _, o := range []crclient.Object{network.DNSService(p.dns), network.DNSSlice(p.cfg.NodeName, gateway, 53)} {
-		if err := p.client.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("make the service of the cluster's DNS: %w", err)
+		if err := p.ensure(ctx, o); err != nil {
+			// What users made in its place must not keep the cluster from running.
+			p.tel.Log.Error("cannot make the service of the cluster's DNS", "error", err)
 		}
 	}
 	return dns.New(dns.Options{
@@ -80,6 +81,20 @@ func (p *process) runDNS(ctx context.Context) error {
 		Listen:    []string{netip.AddrPortFrom(gateway, 53).String()},
 		Telemetry: p.tel.For("dns"),
 	}).Run(ctx)
+}
+
+// ensure creates o unless there is one of its name. It looks first: a service that
+// asks for its address is refused before its name is seen to be taken.
+func (p *process) ensure(ctx context.Context, o crclient.Object) error {
+	there := o.DeepCopyObject().(crclient.Object)
+	err := p.client.Get(ctx, crclient.ObjectKeyFromObject(o), there)
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	if err := p.client.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return nil
 }
 
 // wipeNetwork takes every trace of the instance's network from the machine.

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net"
 	"os"
 	"os/exec"
@@ -120,6 +121,14 @@ func startCluster(dir string, flags ...string) (*cluster, error) {
 	}
 	c.nodeIP, err = c.kubectl("get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
 	return c, err
+}
+
+// instance is what the names of its interfaces, tables and control groups have in
+// them: it is the data directory's.
+func (c *cluster) instance() string {
+	h := fnv.New32a()
+	h.Write([]byte(c.data))
+	return fmt.Sprintf("sk%06x", h.Sum32()&0xffffff)
 }
 
 func (c *cluster) env() map[string]string {

@@ -22,6 +22,7 @@ func own(t *testing.T, flags ...string) *cluster {
 	c, err := startCluster(t.TempDir(), flags...)
 	if c != nil {
 		t.Cleanup(func() {
+			c.showLog(t)
 			if err := c.reset(); err != nil {
 				t.Error(err)
 			}
@@ -51,6 +52,19 @@ func (c *cluster) apply(t *testing.T, manifest string) {
 		t.Fatal(err)
 	}
 	must(t)(c.kubectl("apply", "-f", path))
+}
+
+// showLog prints the end of skiff's log if the test has failed.
+func (c *cluster) showLog(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	raw, err := os.ReadFile(filepath.Join(c.data, "skiff.log"))
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	t.Logf("the end of skiff.log:\n%s", raw[max(0, len(raw)-4000):])
 }
 
 // pid is the main process, as it says in its lock file.
@@ -149,9 +163,7 @@ func TestCrashLeavesContainersServing(t *testing.T) {
 // TestInstancesSideBySide: two instances on one machine do not touch each other,
 // and one that is reset leaves no trace while the other serves on.
 func TestInstancesSideBySide(t *testing.T) {
-	before := traces(t)
 	a := own(t)
-	middle := traces(t)
 	b, err := startCluster(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -173,38 +185,43 @@ func TestInstancesSideBySide(t *testing.T) {
 		t.Errorf("after the other's reset the page is %q", got)
 	}
 	must(t)(a.kubectl("delete", "pod", "web", "--grace-period=0", "--force"))
-	if left := traces(t).without(middle); len(left) > 0 {
-		t.Errorf("the reset instance left:\n%s", strings.Join(left, "\n"))
-	}
+	noTraces(t, b)
 	if err := a.reset(); err != nil {
 		t.Fatal(err)
 	}
-	if left := traces(t).without(before); len(left) > 0 {
-		t.Errorf("the instances left:\n%s", strings.Join(left, "\n"))
-	}
+	noTraces(t, a)
 }
 
 // TestStartErrors: what is wrong and what to do, and nothing half made.
 func TestStartErrors(t *testing.T) {
 	c := own(t)
-	before := traces(t)
+	before := traces(t, c)
 	busy := strings.TrimPrefix(c.flags[1], "0.0.0.0")
+	pods := must(t)(c.kubectl("get", "nodes", "-o", "jsonpath={.items[0].spec.podCIDR}"))
 	for _, test := range []struct {
 		name  string
-		data  string
 		flags []string
 		want  []string
 	}{
-		{"port taken", t.TempDir(), []string{"--listen", "0.0.0.0" + busy}, []string{"in use by another program", "give another port with --listen"}},
-		{"data directory in use", c.data, nil, []string{"in use by process", "skiff down --data-dir"}},
-		{"pods overlap services", t.TempDir(), []string{"--pod-cidr=10.0.0.0/8", "--service-cidr=10.96.0.0/16"}, []string{"overlap"}},
-		{"no range", t.TempDir(), []string{"--pod-cidr=10.1.2.3"}, []string{"not a range", "write it like"}},
-		{"bad node name", t.TempDir(), []string{"--node-name=Not_A_Name"}, []string{"cannot be a node's name", "--node-name"}},
-		{"no such runtime", t.TempDir(), []string{"--runtime=/nonexistent/runtime"}, []string{"/nonexistent/runtime"}},
+		{"port taken", []string{"--listen", "0.0.0.0" + busy}, []string{"in use by another program", "give another port with --listen"}},
+		{"node port taken", []string{"--node-listen", "0.0.0.0" + busy}, []string{"in use by another program", "give another port with --node-listen"}},
+		{"not an address of this machine", []string{"--listen", "192.0.2.250:7443"}, []string{"cannot listen", "address of this machine"}},
+		{"data directory in use", []string{"--data-dir", c.data}, []string{"in use by process", "skiff down --data-dir"}},
+		{"run directory in use", []string{"--run-dir", c.run}, []string{"in use by process", "--run-dir"}},
+		{"pods overlap services", []string{"--pod-cidr=10.0.0.0/8", "--service-cidr=10.96.0.0/16"}, []string{"overlap"}},
+		{"range in use", []string{"--pod-cidr=" + pods}, []string{pods, "in use", "give a range that nothing on this machine uses"}},
+		{"no range", []string{"--pod-cidr=10.1.2.3"}, []string{"not a range", "write it like"}},
+		{"bad node name", []string{"--node-name=Not_A_Name"}, []string{"cannot be a node's name", "--node-name"}},
+		{"bad log level", []string{"--log-level=loud"}, []string{"--log-level=loud", "debug, info, warn or error"}},
+		{"bad node ports", []string{"--node-ports=9-1"}, []string{"not a range of ports", "30000-32767"}},
+		{"no such runtime", []string{"--runtime=/nonexistent/runtime"}, []string{"/nonexistent/runtime"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			flags := append([]string{"up", "--detach", "--listen", "127.0.0.1:0", "--data-dir", test.data, "--run-dir", t.TempDir()}, test.flags...)
-			out, err := c.skiff(flags...)
+			failing, err := newCluster(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := failing.skiff(append([]string{"up", "--detach", "--listen", "127.0.0.1:0"}, test.flags...)...)
 			if err == nil {
 				t.Fatalf("started:\n%s", out)
 			}
@@ -213,9 +230,10 @@ func TestStartErrors(t *testing.T) {
 					t.Errorf("the message lacks %q:\n%s", w, out)
 				}
 			}
+			noTraces(t, failing)
 		})
 	}
-	if left := traces(t).without(before); len(left) > 0 {
+	if left := traces(t, c).without(before); len(left) > 0 {
 		t.Errorf("failed starts left:\n%s", strings.Join(left, "\n"))
 	}
 }
