@@ -3,6 +3,7 @@ package network
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -10,12 +11,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/client"
@@ -106,38 +113,53 @@ type cluster struct {
 	*Network
 	m   *machine
 	api *client.InProcess
+
+	backend *clienttest.Backend
+	stop    func()
 }
 
 func (m *machine) start(o Options) *cluster {
 	m.t.Helper()
-	c := &cluster{m: m, api: client.NewInProcess(clienttest.NewBackend(clienttest.Table()), clienttest.Scheme())}
+	c := &cluster{m: m, backend: clienttest.NewBackend(clienttest.Table())}
+	c.api = client.NewInProcess(c.backend, clienttest.Scheme())
 	o.Cache = c.api
 	var err error
 	if c.Network, err = New(o); err != nil {
 		m.t.Fatal(err)
 	}
+	c.run()
+	return c
+}
+
+// run begins to follow the API; stop, or the test's end, ends it.
+func (c *cluster) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- c.api.Start(ctx) }()
 	go func() { done <- c.Run(ctx) }()
-	m.t.Cleanup(func() {
+	c.stop = sync.OnceFunc(func() {
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
-				m.t.Error(err)
+				c.m.t.Error(err)
 			}
 		}
 	})
-	return c
+	c.m.t.Cleanup(c.stop)
 }
 
 // put creates or updates objects.
 func (c *cluster) put(objs ...crclient.Object) {
 	c.m.t.Helper()
 	for _, o := range objs {
-		err := c.api.Create(context.Background(), o)
-		if err != nil {
-			err = c.api.Update(context.Background(), o)
+		err := c.api.Create(context.Background(), o.DeepCopyObject().(crclient.Object))
+		if apierrors.IsAlreadyExists(err) {
+			now := o.DeepCopyObject().(crclient.Object)
+			if err = c.api.Get(context.Background(), crclient.ObjectKeyFromObject(o), now); err == nil {
+				o = o.DeepCopyObject().(crclient.Object)
+				o.SetResourceVersion(now.GetResourceVersion())
+				err = c.api.Update(context.Background(), o)
+			}
 		}
 		if err != nil {
 			c.m.t.Fatal(err)
@@ -301,4 +323,75 @@ func ports(nodePort int32) []v1.ServicePort {
 		{Name: "tcp", Protocol: v1.ProtocolTCP, Port: 80, NodePort: nodePort},
 		{Name: "udp", Protocol: v1.ProtocolUDP, Port: 80, NodePort: nodePort},
 	}
+}
+
+func newAPI(b *clienttest.Backend) *client.InProcess {
+	return client.NewInProcess(b, clienttest.Scheme())
+}
+
+func dropTable(c nft.Conn, table string) error {
+	tx := nft.NewTx(table)
+	tx.Drop()
+	return c.Apply(tx)
+}
+
+// rawToGateway sends a UDP packet for the node's 127.0.0.1:9 out of the pod's
+// interface, as a hostile pod may.
+func rawToGateway(t *testing.T, p *pod, payload []byte) error {
+	t.Helper()
+	return p.Do(func() error {
+		iface, err := net.InterfaceByName(inside)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		src := netip.MustParseAddr(p.addr).As4()
+		udp := binary.BigEndian.AppendUint16(nil, 1234)
+		udp = binary.BigEndian.AppendUint16(udp, 9)
+		udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
+		udp = append(udp, 0, 0) // no checksum
+		udp = append(udp, payload...)
+		ip := []byte{0x45, 0, 0, byte(20 + len(udp)), 0, 0, 0, 0, 64, unix.IPPROTO_UDP, 0, 0, src[0], src[1], src[2], src[3], 127, 0, 0, 1}
+		var sum uint32
+		for i := 0; i < 20; i += 2 {
+			sum += uint32(ip[i])<<8 | uint32(ip[i+1])
+		}
+		for sum > 0xffff {
+			sum = sum>>16 + sum&0xffff
+		}
+		binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
+		to := unix.SockaddrLinklayer{Protocol: 0x0008, Ifindex: iface.Index, Halen: 6}
+		copy(to.Addr[:], link.HostMAC)
+		return unix.Sendto(fd, append(ip, udp...), 0, &to)
+	})
+}
+
+// queued counts the bytes that wait at the machine's UDP socket of a port, as
+// /proc/net/udp writes it.
+func queued(t *testing.T, m *machine, port string) int {
+	t.Helper()
+	n := -1
+	must(t, m.ns.Do(func() error {
+		raw, err := os.ReadFile("/proc/thread-self/net/udp")
+		for _, line := range strings.Split(string(raw), "\n") {
+			if f := strings.Fields(line); len(f) > 4 && strings.HasSuffix(f[1], port) {
+				_, rx, _ := strings.Cut(f[4], ":")
+				v, err := strconv.ParseInt(rx, 16, 64)
+				if err != nil {
+					return err
+				}
+				n = int(v)
+			}
+		}
+		return err
+	}))
+	return n
+}
+
+func nsName(namespace, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
 }
