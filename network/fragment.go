@@ -65,15 +65,6 @@ func newRuleset(table string, b base) *ruleset {
 	}
 }
 
-func (r *ruleset) set(name string) nft.Set {
-	for _, s := range r.base.sets {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nft.Set{Name: name}
-}
-
 // full writes the whole table anew, in place of what is there.
 func (r *ruleset) full() *nft.Tx {
 	tx := nft.NewTx(r.table)

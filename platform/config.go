@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli"
 )
 
@@ -127,7 +128,7 @@ func (c *Config) remember() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(c.Data, configFile), append(raw, '\n'))
+	return pki.WriteFile(filepath.Join(c.Data, configFile), append(raw, '\n'))
 }
 
 func (c *Config) check() error {
@@ -183,26 +184,6 @@ func (f *Fault) Error() string {
 }
 
 func (f *Fault) Unwrap() error { return f.Err }
-
-// writeFile replaces a file of ours atomically; only root may read it.
-func writeFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err2 := tmp.Close(); err == nil {
-		err = err2
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
-}
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)

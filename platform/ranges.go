@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+	"skiff.dev/skiff/auth/pki"
 )
 
 // instancesDir tells instances on one machine of each other's ranges. A lock on
@@ -62,7 +63,7 @@ func claimRanges(c *Config, routes []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(instancesDir, instance(c.Data)+".json"), raw)
+	return pki.WriteFile(filepath.Join(instancesDir, instance(c.Data)+".json"), raw)
 }
 
 func releaseRanges(dataDir string) error {
