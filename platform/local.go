@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"sync"
@@ -62,6 +63,12 @@ func (l *localServer) handler() http.Handler {
 	})
 	mux.HandleFunc("POST /images/load", l.load)
 	mux.HandleFunc("POST /images/pull", l.pull)
+	// What it spends time and memory on: go tool pprof cannot dial a unix socket, so
+	// curl --unix-socket <run>/skiff.sock http://skiff/debug/pprof/heap first.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 

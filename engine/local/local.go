@@ -78,6 +78,7 @@ type Local struct {
 	cgroups cgroup.Tree
 	machine *bundle.Machine
 	runtime *ociRuntime
+	filters filters
 	lock    *os.File
 
 	hub engine.Hub

@@ -76,6 +76,7 @@ func (l *Local) start(ctx context.Context, c *container) (*wire.Task, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "rootfs"), 0o711); err != nil {
 		return nil, err
 	}
+	learn := l.filters.give(l.runtime, cfg.spec)
 	if err := writeJSON(filepath.Join(dir, "config.json"), cfg.spec); err != nil {
 		return nil, err
 	}
@@ -100,6 +101,9 @@ func (l *Local) start(ctx context.Context, c *container) (*wire.Task, error) {
 	r, fds, err := l.mon.CallFiles(context.WithoutCancel(ctx), &wire.Request{Op: wire.OpStart, Start: start})
 	if err != nil {
 		return nil, err
+	}
+	if learn != nil {
+		learn(filepath.Join(l.runtimeRoot(), spec.ID))
 	}
 	if len(fds) > 0 {
 		l.mu.Lock()

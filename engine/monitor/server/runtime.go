@@ -36,7 +36,7 @@ func (s *Server) call(r wire.Runtime, root *wire.Rootfs, stdio [3]int) error {
 		if !ownMounts(r, root) {
 			defer runtime.UnlockOSThread()
 		} // else the thread ends with this goroutine, and its mounts with the thread
-		pid, err := forkRuntime(r, root, stdio)
+		pid, err := forkRuntime(s.sealed.program(r.Args[0]), r, root, stdio)
 		forked <- result{pid, err}
 	}()
 	f := <-forked
@@ -52,7 +52,8 @@ func (s *Server) call(r wire.Runtime, root *wire.Rootfs, stdio [3]int) error {
 
 func ownMounts(r wire.Runtime, root *wire.Rootfs) bool { return root != nil || r.HideMount != "" }
 
-func forkRuntime(r wire.Runtime, root *wire.Rootfs, stdio [3]int) (int, error) {
+// forkRuntime starts program, which is Args[0] or its copy.
+func forkRuntime(program string, r wire.Runtime, root *wire.Rootfs, stdio [3]int) (int, error) {
 	if ownMounts(r, root) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return 0, fmt.Errorf("unshare mounts: %w", err)
@@ -77,7 +78,7 @@ func forkRuntime(r wire.Runtime, root *wire.Rootfs, stdio [3]int) (int, error) {
 	for i, fd := range stdio {
 		files[i] = uintptr(fd)
 	}
-	pid, err := syscall.ForkExec(r.Args[0], r.Args, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(program, r.Args, &syscall.ProcAttr{
 		Dir:   filepath.Dir(r.PID),
 		Env:   os.Environ(),
 		Files: files,

@@ -31,6 +31,7 @@ type Server struct {
 	listen *net.UnixListener
 	reaper *reaper
 	oom    oomWatch
+	sealed sealed
 
 	mu      sync.Mutex
 	tasks   map[string]*task
