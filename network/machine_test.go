@@ -179,6 +179,22 @@ func eventually(t *testing.T, what string, ask func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
+// TestDialPod reaches what listens on a pod's loopback alone, as port-forward must.
+func TestDialPod(t *testing.T) {
+	m := newMachine(t)
+	c := m.start(m.options("dialpod"))
+	p := c.pod("a")
+	var l net.Listener
+	must(t, p.Do(func() (err error) { l, err = net.Listen("tcp4", "127.0.0.1:0"); return err }))
+	t.Cleanup(func() { l.Close() })
+	conn, err := c.DialPod(context.Background(), "a", p.Path(), "tcp", fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port))
+	must(t, err)
+	defer conn.Close()
+	if got := host(conn.LocalAddr()); got != "127.0.0.1" {
+		t.Errorf("comes from %s", got)
+	}
+}
+
 // pod is a namespace with an address.
 type pod struct {
 	*netns.Namespace

@@ -24,10 +24,20 @@ const kubernetesVersion = "v1.36.3"
 
 // Main runs the command line and returns the exit code.
 func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	c := &Config{}
-	return cli.Run(ctx, args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c))
+	return cli.Run(context.Background(), args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c))
+}
+
+// orderly gives a command a context that ends with SIGINT or SIGTERM. Only those
+// that have something to put back ask for it: every other command, kubectl above
+// all, ends with the signal as any program does.
+func orderly(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		cmd.SetContext(ctx)
+		return run(cmd, args)
+	}
 }
 
 func upCommand(c *Config) *cobra.Command {
@@ -41,7 +51,7 @@ foreground; ending it leaves the containers running.`,
 		Example: `  skiff up --detach
   skiff up --detach --data-dir /srv/a --run-dir /run/a --listen 0.0.0.0:7443   # beside another one`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
@@ -49,7 +59,7 @@ foreground; ending it leaves the containers running.`,
 				return quiet(detach(c, os.Args[1:], cmd.OutOrStdout()))
 			}
 			return quiet(run(cmd.Context(), c, cmd.OutOrStdout()))
-		},
+		}),
 	}
 	c.flags(cmd.Flags())
 	cmd.Flags().BoolVarP(&background, "detach", "d", false, "return when the node is ready and go on in the background")
@@ -61,7 +71,7 @@ func downCommand(c *Config) *cobra.Command {
 		Use:   "down",
 		Short: "Stop the cluster with its containers; what it stores stays",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
 			was, err := down(cmd.Context(), c, stopGrace)
 			if err != nil {
 				return err
@@ -72,7 +82,7 @@ func downCommand(c *Config) *cobra.Command {
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "stopped; what it stores is in", c.Data)
 			return nil
-		},
+		}),
 	}
 }
 
@@ -82,7 +92,7 @@ func resetCommand(c *Config) *cobra.Command {
 		Use:   "reset",
 		Short: "Stop the cluster and remove every trace of it, its data included",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
 			if !yes && !confirm(cmd, c.Data) {
 				return errors.New("nothing was changed")
 			}
@@ -91,7 +101,7 @@ func resetCommand(c *Config) *cobra.Command {
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "removed")
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
