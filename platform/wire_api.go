@@ -175,6 +175,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
+		Feeds:         id.feeds(),
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
@@ -202,9 +203,6 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
-	}
-	if err := id.follow(ctx, backend, p.component); err != nil {
-		return undo, err
 	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)

@@ -1,13 +1,13 @@
 package platform
 
 import (
-	"context"
 	"crypto/x509"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/authn"
@@ -15,7 +15,6 @@ import (
 	"skiff.dev/skiff/auth/policy"
 	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/auth/token"
-	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/kinds"
 )
 
@@ -23,8 +22,8 @@ import (
 const issuer = "https://kubernetes.default.svc"
 
 // identity is who may do what in this cluster. The API server asks it on every
-// request, and it looks at the API server's objects: they are joined by look and
-// follow once the server exists.
+// request, and it looks at the API server's objects: they are joined by feeds when
+// the server is made, and by reader once it exists.
 type identity struct {
 	tokens *token.Service
 	known  *token.Authenticator
@@ -52,31 +51,29 @@ func (p *process) newIdentity() (*identity, error) {
 	return id, nil
 }
 
-// follow feeds the indexes with the objects that they are made of. It returns
-// when every object that exists now is in, and goes on until ctx ends.
-func (id *identity) follow(ctx context.Context, b client.Backend, run func(name string, f func(context.Context) error)) error {
-	for _, f := range []struct {
-		gvk   schema.GroupVersionKind
-		apply func(kinds.Event)
-	}{
-		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, id.rbac.Apply},
-		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRole"}, id.rbac.Apply},
-		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"}, id.rbac.Apply},
-		{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRoleBinding"}, id.rbac.Apply},
-		{schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, id.graph.Apply},
-		{schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolume"}, id.graph.Apply},
-	} {
-		k, ok := b.Kind(f.gvk)
-		if !ok {
-			continue
-		}
-		feed := &feed{backend: b, kind: k, apply: f.apply, have: map[string]kinds.Object{}}
-		if err := feed.list(ctx); err != nil {
-			return err
-		}
-		run("identity of "+k.Resource, feed.run)
+// feeds keep the indexes in step with the objects that they are made of: a binding
+// counts from the moment in which its creation is answered.
+func (id *identity) feeds() []apiserver.Feed {
+	return []apiserver.Feed{
+		{
+			Resources: []schema.GroupResource{
+				{Group: "rbac.authorization.k8s.io", Resource: "roles"},
+				{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"},
+				{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"},
+				{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"},
+			},
+			Apply: id.rbac.Apply,
+		},
+		{
+			Resources: []schema.GroupResource{
+				{Resource: "pods"},
+				{Resource: "persistentvolumes"},
+				{Group: "storage.k8s.io", Resource: "volumeattachments"},
+				{Group: "resource.k8s.io", Resource: "resourceslices"},
+			},
+			Apply: id.graph.Apply,
+		},
 	}
-	return nil
 }
 
 // Object looks at the API server's cache, which is empty until the server exists.

@@ -50,8 +50,8 @@ type waiter struct {
 	done chan struct{}
 }
 
-// New loads all objects of the kinds from the store and begins to follow it until
-// Close.
+// New loads all objects of the kinds from the store, for which ctx counts, and
+// begins to follow it until Close, whatever becomes of ctx.
 func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Telemetry) (*Cache, error) {
 	c := &Cache{store: s, tel: tel, done: make(chan struct{})}
 	m := make(map[string]*Kind, len(ks))
@@ -65,11 +65,12 @@ func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Te
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.Watch(ctx, store.Watch{Start: Root, End: store.PrefixEnd(Root), From: rev + 1})
+	run, stop := context.WithCancel(context.Background())
+	w, err := s.Watch(run, store.Watch{Start: Root, End: store.PrefixEnd(Root), From: rev + 1})
 	if err != nil {
+		stop()
 		return nil, fmt.Errorf("cache: watch the store: %w", err)
 	}
-	run, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	go c.follow(run, w)
 	return c, nil

@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +51,29 @@ func put(t *testing.T, c *Cache, k *Kind, name, value string) int64 {
 		t.Fatal(err)
 	}
 	return rev
+}
+
+// TestStartsContextEnds holds that a cache goes on, without a word, when the
+// context of its start has ended.
+func TestStartsContextEnds(t *testing.T) {
+	s := mem.New()
+	defer s.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	var log bytes.Buffer
+	k := configMaps()
+	c, err := New(ctx, s, []*kinds.Kind{k}, telemetry.New(&log, slog.LevelInfo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	put(t, c, c.Of(k), "a", "1")
+	if c.Of(k).Get("n", "a") == nil {
+		t.Error("the cache does not show what was written after the start's context ended")
+	}
+	c.Close()
+	if log.Len() > 0 {
+		t.Errorf("it complains: %s", log.String())
+	}
 }
 
 // TestSnapshotStays holds that a snapshot does not see later writes.
