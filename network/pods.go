@@ -97,7 +97,7 @@ func (n *Network) connect(c *connection, r PodRequest) error {
 	same := c.rec.NetNS == r.NetNS && slices.Equal(c.rec.HostPorts, ports)
 	if c.up && same {
 		// The interface goes with its namespace: a path may hold a new one.
-		if there, err := n.host.Names(c.rec.Link); err != nil || len(there) == 1 {
+		if there, err := n.host.Exists(c.rec.Link); err != nil || there {
 			return err
 		}
 	}
@@ -112,9 +112,9 @@ func (n *Network) connect(c *connection, r PodRequest) error {
 			return err
 		}
 	}
-	if there, err := n.host.Names(c.rec.Link); err != nil {
+	if there, err := n.host.Exists(c.rec.Link); err != nil {
 		return err
-	} else if len(there) == 0 {
+	} else if !there {
 		if err := n.pair(c.rec); err != nil {
 			return err
 		}

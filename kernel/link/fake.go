@@ -72,6 +72,11 @@ func (f *Fake) Delete(name string) error {
 	return nil
 }
 
+func (f *Fake) Exists(name string) (bool, error) {
+	names, err := f.Names(name)
+	return slices.Contains(names, name), err
+}
+
 func (f *Fake) Names(prefix string) ([]string, error) {
 	defer f.mu.Unlock()
 	if err := f.begin("names", prefix); err != nil {

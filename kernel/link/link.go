@@ -25,6 +25,8 @@ type Host interface {
 	Up(name string) error
 	// Delete takes an interface away, and its peer with it.
 	Delete(name string) error
+	// Exists tells whether an interface is there.
+	Exists(name string) (bool, error)
 	// Names lists the interfaces whose name begins with prefix, sorted.
 	Names(prefix string) ([]string, error)
 	// Routes lists the destinations of all unicast routes, and addresses held.

@@ -211,6 +211,17 @@ func (k *kernel) Delete(name string) error {
 	return nil
 }
 
+func (k *kernel) Exists(name string) (bool, error) {
+	_, err := k.h.LinkByName(name)
+	if isGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("link: find %s: %w", name, err)
+	}
+	return true, nil
+}
+
 func (k *kernel) Names(prefix string) ([]string, error) {
 	all, err := k.h.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
