@@ -94,7 +94,9 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 		return c.wrongType(have, want)
 	}
 	if len(strict) > 0 {
-		if directive == metav1.FieldValidationStrict {
+		// Strict validation is younger than the old versions: what was written for
+		// them may say more than they know.
+		if directive == metav1.FieldValidationStrict && (c.version == nil || !c.version.Old) {
 			err := runtime.NewStrictDecodingError(strict)
 			return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", have.Kind, have.Version, want.Kind, err))
 		}
@@ -180,6 +182,11 @@ func (c *call) hub(directive string) (kinds.Object, error) {
 	into := codec.New(c.kind, c.version)
 	if err := c.decode(into, codec.GVK(c.kind, c.version), directive); err != nil {
 		return nil, err
+	}
+	if c.version.Remarks != nil {
+		for _, w := range c.version.Remarks(into) {
+			c.warn(w)
+		}
 	}
 	obj, err := codec.ToHub(c.kind, c.version, into)
 	if err != nil {

@@ -105,6 +105,10 @@ type Version struct {
 	NewList func() runtime.Object
 	// Default fills in that version's own defaults before conversion.
 	Default func(obj runtime.Object)
+	// Remarks are sentences for Warning headers, one for each thing that ToHub takes
+	// otherwise than it is written, because it could not be meant so. in is an
+	// object of this form before Default; nil: ToHub does nothing of the kind.
+	Remarks func(in runtime.Object) []string
 	// ToHub and FromHub convert; in is left alone, parts of it may be shared.
 	ToHub   func(in runtime.Object) (Object, error)
 	FromHub func(in Object) (runtime.Object, error)

@@ -153,6 +153,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	p.identity = id
 	p.table, p.scheme = all.Table(), scheme.New()
+	if p.cfg.OldVersions {
+		p.table = all.Lenient(p.table)
+	}
 	ports, err := portRange(p.cfg.NodePorts)
 	if err != nil {
 		return nil, err

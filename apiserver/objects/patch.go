@@ -57,6 +57,9 @@ func (e *Engine) Patch(ctx context.Context, r *Request, pt types.PatchType, data
 	if pt == types.ApplyPatchType {
 		p.manager = o.FieldManager
 	}
+	if p.how == metav1.FieldValidationStrict && r.Version != nil && r.Version.Old {
+		p.how = metav1.FieldValidationWarn // younger than the old versions
+	}
 	return e.change(ctx, r, &change{
 		make:        p.make,
 		allowCreate: pt == types.ApplyPatchType && r.Sub == "",
@@ -165,6 +168,7 @@ func (p *patcher) finish(old *cache.Entry, made runtime.Object) (kinds.Object, e
 	if have := made.GetObjectKind().GroupVersionKind(); have != want && !have.Empty() {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", have.GroupVersion(), want.GroupVersion()))
 	}
+	p.remark(made)
 	obj, err := codec.ToHub(p.r.Kind, p.r.Version, made)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
@@ -172,11 +176,26 @@ func (p *patcher) finish(old *cache.Entry, made runtime.Object) (kinds.Object, e
 	return p.e.Owners.Update(p.r.Kind, p.r.Version, p.r.Sub, old.Object, obj, p.manager), nil
 }
 
+// remark warns of what conversion takes otherwise than it is written.
+func (p *patcher) remark(form runtime.Object) {
+	if v := p.r.Version; v != nil && v.Remarks != nil && !p.warned {
+		for _, w := range v.Remarks(form) {
+			p.r.warn(w)
+		}
+	}
+}
+
 // apply merges a server-side apply.
 func (p *patcher) apply(old *cache.Entry) (kinds.Object, error) {
 	doc, strictErr, err := codec.ApplyPatch(p.data, p.how.strict())
 	if err != nil {
 		return nil, err
+	}
+	if v := p.r.Version; v != nil && v.Remarks != nil {
+		form := codec.New(p.r.Kind, v)
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(doc, form) == nil {
+			p.remark(form)
+		}
 	}
 	live := p.r.Kind.New()
 	if old != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -75,6 +76,11 @@ func filler(seed int64) *randfill.Filler {
 		},
 		func(h *autoscalingv1.HorizontalPodAutoscalerStatus, c randfill.Continue) {
 			h.DesiredReplicas, h.CurrentReplicas = c.Int31(), c.Int31()
+		},
+		func(m *autoscaling.V2beta2Flat, c randfill.Continue) {},
+		func(t *autoscaling.V2beta2Target, c randfill.Continue) {
+			c.FillNoCustom(t)
+			t.Kind, t.Type = "", autoscalingv2.UtilizationMetricType
 		},
 		func(r *certificatesv1beta1.CertificateSigningRequestSpec, c randfill.Continue) {
 			c.FillNoCustom(r)

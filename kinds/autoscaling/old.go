@@ -56,7 +56,7 @@ func oldVersions() []kinds.Version {
 	gv, text = gone("v2beta1", 22, 25)
 	v2beta1 := convert.Old[autoscalingv2.HorizontalPodAutoscaler, V2beta1, V2beta1List](c, gv, "HorizontalPodAutoscaler", nil)
 	v2beta1.Deprecated = text
-	return []kinds.Version{v1, v2beta2, v2beta1}
+	return []kinds.Version{v1, mending(v2beta2), v2beta1}
 }
 
 // isCPU tells the one metric that autoscaling/v1 has a field for.
