@@ -69,7 +69,9 @@ func TestScripts(t *testing.T) {
 
 // beyond leaves out the parts of a dump that the fixed table has too.
 func beyond(dump, base string) string {
-	parts := func(s string) []string { return strings.SplitAfter(strings.TrimPrefix(s, "table ip skiff {\n"), "\n\t}\n") }
+	parts := func(s string) []string {
+		return strings.SplitAfter(strings.TrimPrefix(s, "table ip skiff {\n"), "\n\t}\n")
+	}
 	have := parts(base)
 	var out strings.Builder
 	for _, p := range parts(dump) {
