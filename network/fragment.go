@@ -14,6 +14,10 @@ type fragment struct {
 	chains   map[string][]string
 	sets     map[string]nft.Set
 	elements map[element]string
+	// picks are those of the chains that send to one of some endpoints at random. The
+	// ruleset writes their rules, because it knows which numbers are free.
+	picks  map[string][]netip.AddrPort
+	blocks map[string]block
 	// udp tells, for each address that UDP clients write to, who answers: what is
 	// tracked for others must be forgotten when this changes. A node port has the
 	// address 0.0.0.0.
@@ -26,7 +30,7 @@ type element struct{ set, key string }
 func newFragment() *fragment {
 	return &fragment{
 		chains: map[string][]string{}, sets: map[string]nft.Set{},
-		elements: map[element]string{}, udp: map[netip.AddrPort][]netip.AddrPort{},
+		elements: map[element]string{}, picks: map[string][]netip.AddrPort{}, blocks: map[string]block{}, udp: map[netip.AddrPort][]netip.AddrPort{},
 	}
 }
 
@@ -43,6 +47,7 @@ type ruleset struct {
 	base   base
 	frags  map[string]*fragment
 	owners map[element]string
+	blocks blocks
 	// waiting lists who else wants an element that has an owner.
 	waiting map[element][]string
 }
@@ -61,7 +66,7 @@ type baseChain struct {
 func newRuleset(table string, b base) *ruleset {
 	return &ruleset{
 		table: table, base: b, frags: map[string]*fragment{},
-		owners: map[element]string{}, waiting: map[element][]string{},
+		owners: map[element]string{}, waiting: map[element][]string{}, blocks: blocks{free: map[uint32][]uint32{}},
 	}
 }
 
@@ -132,7 +137,11 @@ func (r *ruleset) change(news map[string]*fragment) *nft.Tx {
 		if olds[o] == nil {
 			olds[o] = newFragment()
 		}
-		d.release(o, olds[o], f)
+		r.blocks.place(olds[o], f)
+	}
+	for _, o := range owners {
+		r.blocks.leave(olds[o], news[o])
+		d.release(o, olds[o], news[o])
 	}
 	for _, o := range owners {
 		d.claim(o, olds[o], news[o])

@@ -264,7 +264,8 @@ func (p *port) chain(kind string, to []netip.AddrPort) string {
 	if p.affinity > 0 {
 		p.f.chains[name] = p.sticky(to)
 	} else {
-		p.f.chains[name] = []string{dnatRule(to)}
+		p.f.chains[name] = nil
+		p.f.picks[name] = to
 	}
 	return name
 }
@@ -284,18 +285,6 @@ func (p *port) sticky(to []netip.AddrPort) []string {
 		choice = append(choice, fmt.Sprintf("%d : goto ep/%s", i, id))
 	}
 	return append(rules, fmt.Sprintf("numgen random mod %d vmap { %s }", len(to), strings.Join(choice, ", ")))
-}
-
-// dnatRule sends to one of the targets at random.
-func dnatRule(to []netip.AddrPort) string {
-	if len(to) == 1 {
-		return "dnat to " + to[0].String()
-	}
-	choice := make([]string, len(to))
-	for i, t := range to {
-		choice[i] = fmt.Sprintf("%d : %s . %d", i, t.Addr(), t.Port())
-	}
-	return fmt.Sprintf("dnat to numgen random mod %d map { %s }", len(to), strings.Join(choice, ", "))
 }
 
 func clusterIPs(svc *v1.Service) []netip.Addr {

@@ -17,6 +17,7 @@ const (
 	setOutsidePorts  = "outside-ports"  // the same of node ports
 	setHostPorts     = "host-ports"     // a pod's port on every address of the node
 	setHostPortsAt   = "host-ports-at"  // a pod's port on one address
+	setEndpoints     = "endpoints"      // numbers, which chains choose from, to endpoints
 	setHairpin       = "hairpin"        // a pod that reaches itself through a service
 )
 
@@ -74,6 +75,7 @@ func baseTable(l layout) base {
 			{Name: setOutsidePorts, Key: keyPort},
 			{Name: setHostPorts, Key: keyPort, Value: "ipv4_addr . inet_service"},
 			{Name: setHostPortsAt, Key: keyService, Value: "ipv4_addr . inet_service"},
+			{Name: setEndpoints, Key: "mark", Value: "ipv4_addr . inet_service"},
 			{Name: setHairpin, Key: "ipv4_addr . ipv4_addr"},
 		},
 		chains: []baseChain{

@@ -22,7 +22,7 @@ import (
 //	           fib saddr type | fib daddr type
 //	value:     address, network, protocol, port, "name" or "prefix*", new, dnat, local
 //	choice:    source vmap @map | source vmap { key : verdict, ... }
-//	source:    key { . key } | numgen random mod N
+//	source:    key { . key } | numgen random mod N [offset N]
 //	statement: accept | drop | return | goto chain | jump chain | masquerade |
 //	           reject [with icmp type port-unreachable | host-unreachable] |
 //	           update @set { key } |
@@ -318,7 +318,13 @@ func (c *compiler) source() (string, error) {
 		if err != nil || n == 0 {
 			return "", fmt.Errorf("nft: numgen needs a number")
 		}
-		c.emit(&expr.Numgen{Register: reg(0), Modulus: uint32(n), Type: unix.NFT_NG_RANDOM})
+		var offset uint64
+		if c.accept("offset") {
+			if offset, err = strconv.ParseUint(c.next(), 10, 32); err != nil {
+				return "", fmt.Errorf("nft: numgen needs an offset")
+			}
+		}
+		c.emit(&expr.Numgen{Register: reg(0), Modulus: uint32(n), Type: unix.NFT_NG_RANDOM, Offset: uint32(offset)})
 		return "integer", nil
 	}
 	var types []string

@@ -38,7 +38,8 @@ type Chain struct {
 }
 
 // Set is a set, or a map where Value is given. Key and Value are types in nft's
-// words: ipv4_addr, inet_proto, inet_service, verdict, joined by " . ".
+// words: ipv4_addr, inet_proto, inet_service, mark (any number), verdict, joined
+// by " . ".
 type Set struct {
 	Name       string
 	Key, Value string

@@ -19,7 +19,8 @@ func everything(table string) *Tx {
 	aff := Set{Name: "affinity/x", Key: "ipv4_addr", Dynamic: true, Timeout: time.Minute}
 	none := Set{Name: "no-endpoints", Key: vm.Key, Value: "verdict"}
 	masq := Set{Name: "masq", Key: vm.Key}
-	for _, s := range []Set{vm, dm, pairs, aff, none, masq} {
+	eps := Set{Name: "endpoints", Key: "mark", Value: "ipv4_addr . inet_service"}
+	for _, s := range []Set{vm, dm, pairs, aff, none, masq, eps} {
 		tx.AddSet(s)
 	}
 	tx.AddChain(Chain{Name: "svc/default/web/tcp/80"})
@@ -44,6 +45,8 @@ func everything(table string) *Tx {
 	tx.AddRule("svc/default/web/tcp/80", `ip saddr @affinity/x goto ep`)
 	tx.AddRule("svc/default/web/tcp/80", `numgen random mod 2 vmap { 0 : goto ep, 1 : goto ep }`)
 	tx.AddRule("svc/default/web/tcp/80", `dnat to numgen random mod 2 map { 0 : 10.1.2.3 . 80, 1 : 10.1.2.4 . 80 }`)
+	tx.AddElements(eps, Element{Key: "300", Value: "10.1.2.3 . 80"})
+	tx.AddRule("svc/default/web/tcp/80", `dnat to numgen random mod 2 offset 300 map @endpoints`)
 	tx.AddRule("ep", `update @affinity/x { ip saddr }`)
 	tx.AddRule("ep", `dnat to 10.1.2.3:80`)
 	tx.AddRule("out", `fib saddr type local jump svc/default/web/tcp/80`)

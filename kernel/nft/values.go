@@ -19,6 +19,7 @@ var datatypes = map[string]nftables.SetDatatype{
 	"inet_proto":   nftables.TypeInetProto,
 	"inet_service": nftables.TypeInetService,
 	"integer":      nftables.TypeInteger,
+	"mark":         nftables.TypeMark,
 	"verdict":      nftables.TypeVerdict,
 }
 
@@ -80,7 +81,7 @@ func encodeOne(typ, v string) ([]byte, error) {
 			return nil, fmt.Errorf("nft: %q is no port", v)
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
-	case "integer":
+	case "integer", "mark":
 		n, err := strconv.ParseUint(v, 10, 32)
 		if err != nil {
 			return nil, fmt.Errorf("nft: %q is no number", v)
@@ -113,7 +114,7 @@ func decode(types string, b []byte) (string, error) {
 			out = append(out, name)
 		case "inet_service":
 			out = append(out, strconv.Itoa(int(binary.BigEndian.Uint16(v))))
-		case "integer":
+		case "integer", "mark":
 			out = append(out, strconv.FormatUint(uint64(binary.NativeEndian.Uint32(v)), 10))
 		}
 		if len(ts) > 1 {
