@@ -54,9 +54,18 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkEndpointChange changes one endpoint of one service out of many, each
-// with 10: what it takes must not grow with their number.
-func BenchmarkEndpointChange(b *testing.B) {
+// BenchmarkEndpointReplaced puts one endpoint in place of another, as a rolling
+// update does; BenchmarkEndpointCount takes one away and brings it back. Both do so
+// in one service out of many, each with 10.
+func BenchmarkEndpointReplaced(b *testing.B) {
+	benchmarkChange(b, func(eps []string) []string { return append([]string{"10.244.99.99"}, eps[1:]...) })
+}
+
+func BenchmarkEndpointCount(b *testing.B) {
+	benchmarkChange(b, func(eps []string) []string { return eps[1:] })
+}
+
+func benchmarkChange(b *testing.B, change func([]string) []string) {
 	for _, services := range []int{10, 1000, 10000} {
 		b.Run(fmt.Sprintf("services=%d", services), func(b *testing.B) {
 			n, _ := benchNetwork(b)
@@ -77,7 +86,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 			if err := p.sync(); err != nil {
 				b.Fatal(err)
 			}
-			both := [2]*discoveryv1.EndpointSlice{slice("s5", 80, eps(5)...), slice("s5", 80, eps(5)[1:]...)}
+			both := [2]*discoveryv1.EndpointSlice{slice("s5", 80, eps(5)...), slice("s5", 80, change(eps(5))...)}
 			b.ResetTimer()
 			for i := 0; b.Loop(); i++ {
 				p.setSlice(nsName("default", "s5"), "s5", both[(i+1)%2])

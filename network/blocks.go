@@ -37,6 +37,8 @@ func (b *blocks) place(old, f *fragment) {
 			f.chains[chain] = []string{"dnat to " + to[0].String()}
 			continue
 		}
+		to = settle(old.picks[chain], to)
+		f.picks[chain] = to
 		have, ok := old.blocks[chain]
 		if !ok || uint32(len(to)) > have.size || uint32(len(to))*4 < have.size {
 			have = b.take(len(to))
@@ -47,6 +49,32 @@ func (b *blocks) place(old, f *fragment) {
 			f.put(setEndpoints, strconv.Itoa(int(have.first)+i), endpointValue(a))
 		}
 	}
+}
+
+// settle orders endpoints so that those of old keep their places where they can.
+func settle(old, to []netip.AddrPort) []netip.AddrPort {
+	out := make([]netip.AddrPort, len(to))
+	rest := make(map[netip.AddrPort]bool, len(to))
+	for _, a := range to {
+		rest[a] = true
+	}
+	for i, a := range old[:min(len(old), len(to))] {
+		if rest[a] {
+			out[i] = a
+			delete(rest, a)
+		}
+	}
+	hole := 0
+	for _, a := range to {
+		if !rest[a] {
+			continue
+		}
+		for out[hole].IsValid() {
+			hole++
+		}
+		out[hole] = a
+	}
+	return out
 }
 
 func endpointValue(a netip.AddrPort) string { return fmt.Sprintf("%s . %d", a.Addr(), a.Port()) }
