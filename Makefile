@@ -6,7 +6,7 @@ GO ?= go
 # One set of flags for builds and tests, so that they share the build cache.
 export GOFLAGS := -trimpath
 export CGO_ENABLED := 0
-KUBE := $(shell awk '$$1 == "k8s.io/kubectl" {print $$2}' go.mod)
+KUBE := $(shell awk '$$1 == "k8s.io/kubectl" {sub("v0", "v1", $$2); print $$2}' go.mod)
 LDFLAGS := -s -w \
   -X k8s.io/component-base/version.gitVersion=$(KUBE) \
   -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)

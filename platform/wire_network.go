@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/dns"
 	"skiff.dev/skiff/network"
+	"skiff.dev/skiff/node/podspec"
 )
 
 // chooseRanges settles the ranges of pods and services beside what the machine
@@ -42,7 +43,7 @@ func (p *process) chooseRanges() error {
 func networkDir(c *Config) string { return filepath.Join(c.Run, "network") }
 
 // connectNetwork makes the node's network and answers the cluster's names on it.
-func (p *process) connectNetwork(context.Context) (func(), error) {
+func (p *process) connectNetwork(ctx context.Context) (func(), error) {
 	n, err := network.New(network.Options{
 		Instance:    p.instance,
 		Cache:       p.client,
@@ -57,9 +58,25 @@ func (p *process) connectNetwork(context.Context) (func(), error) {
 		return nil, err
 	}
 	p.network = n
+	if err := p.keepPods(ctx); err != nil {
+		return nil, err
+	}
 	p.component("network", n.Run)
 	p.component("dns", p.runDNS)
 	return nil, nil
+}
+
+// keepPods takes away what the network holds for pods whose sandboxes are gone.
+func (p *process) keepPods(ctx context.Context) error {
+	sandboxes, err := p.engine.Sandboxes(ctx)
+	if err != nil {
+		return err
+	}
+	var uids []string
+	for _, s := range sandboxes {
+		uids = append(uids, s.Spec.Labels[podspec.LabelUID])
+	}
+	return p.network.Keep(ctx, uids)
 }
 
 // runDNS serves the cluster's names on the node's own address in the pods' range,
