@@ -145,8 +145,18 @@ func PrivateDir(dir string) error {
 	return nil
 }
 
-// IsMount tells whether something is mounted at dir itself.
+// IsMount tells whether something is mounted at dir itself, whose path has no
+// symbolic links. It asks for dir alone where the kernel can tell (Linux 5.8 and
+// later): the list of all mounts grows with the pods.
 func IsMount(dir string) (bool, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	case err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0:
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
 	all, err := Below(dir)
 	return slices.Contains(all, dir), err
 }

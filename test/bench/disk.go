@@ -7,33 +7,43 @@ import (
 	"time"
 )
 
-// syncTime is the median time of a small write and fdatasync on the disk of the
-// temporary directory, where the instance lives.
-func syncTime() (time.Duration, error) {
+// bareDisk is a file on the disk where the instance lives, for what a write and
+// fdatasync take there by themselves.
+type bareDisk struct {
+	f  *os.File
+	at int64
+}
+
+func openBareDisk() (*bareDisk, error) {
 	f, err := os.CreateTemp("", "skiff-bench-sync-")
 	if err != nil {
+		return nil, err
+	}
+	d := &bareDisk{f: f}
+	if _, err = f.Write(make([]byte, 1<<20)); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// sync writes 512 bytes and returns how long they took to the disk.
+func (d *bareDisk) sync() (time.Duration, error) {
+	begin := time.Now()
+	if _, err := d.f.WriteAt(make([]byte, 512), d.at); err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
-		return 0, err
-	}
-	if err := f.Sync(); err != nil {
-		return 0, err
-	}
-	var times []time.Duration
-	for i := range 200 {
-		begin := time.Now()
-		if _, err := f.WriteAt(make([]byte, 512), int64(i)*512); err != nil {
-			return 0, err
-		}
-		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			return 0, err
-		}
-		times = append(times, time.Since(begin))
-	}
-	return median(times), nil
+	d.at = (d.at + 512) % (1 << 20)
+	err := syscall.Fdatasync(int(d.f.Fd()))
+	return time.Since(begin), err
+}
+
+func (d *bareDisk) close() {
+	d.f.Close()
+	os.Remove(d.f.Name())
 }
 
 func median(times []time.Duration) time.Duration {

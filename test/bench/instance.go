@@ -8,8 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"skiff.dev/skiff/cli/localapi"
 )
@@ -21,7 +25,7 @@ type instance struct {
 }
 
 // startInstance starts one on an empty data directory and prints how long it took
-// to a ready node, and its idle memory.
+// to a ready node.
 func startInstance(ctx context.Context, program string, t *table) (*instance, error) {
 	dir, err := os.MkdirTemp("", "skiff-bench-")
 	if err != nil {
@@ -37,28 +41,77 @@ func startInstance(ctx context.Context, program string, t *table) (*instance, er
 		return nil, fmt.Errorf("start: %w\n%s", err, out)
 	}
 	t.row("start to node Ready, empty data directory", time.Since(begin).Seconds(), 1.5, "s", false)
-	idle := time.Now()
-	before, err := cpuTime(i.pids())
+	return i, nil
+}
+
+// benchIdle watches the instance for a while in which nobody asks anything of it.
+func (i *instance) benchIdle(ctx context.Context, t *table, d time.Duration) error {
+	c, err := clientFor(i.kubeconfig(), "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	select {
-	case <-time.After(15 * time.Second):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	pids := i.pids()
+	// What starting has left to do ends meanwhile.
+	if err := wait(ctx, 5*time.Second); err != nil {
+		return err
 	}
-	after, err := cpuTime(i.pids())
+	revision, err := storeRevision(ctx, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	rss, pss, err := memory(i.pids())
+	begin := time.Now()
+	cpu, err := cpuTime(pids)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	disk, err := written(pids)
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, d); err != nil {
+		return err
+	}
+	cpuAfter, err := cpuTime(pids)
+	if err != nil {
+		return err
+	}
+	diskAfter, err := written(pids)
+	if err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	rss, pss, err := memory(pids)
+	if err != nil {
+		return err
+	}
+	after, err := storeRevision(ctx, c)
+	if err != nil {
+		return err
 	}
 	t.row("idle memory of all processes, RSS", float64(rss)/1e6, 120, "MB", false)
 	t.row("idle memory of all processes, PSS", float64(pss)/1e6, 0, "MB", false)
-	t.row("idle CPU", 100*float64(after-before)/float64(time.Since(idle)), 1, "% core", false)
-	return i, nil
+	t.row("idle CPU", 100*float64(cpuAfter-cpu)/float64(took), 1, "% core", false)
+	t.row("idle writes to the store", float64(after-revision)/took.Minutes(), 10, "/min", false)
+	t.row("idle bytes to the disk", float64(diskAfter-disk)/1e3/took.Minutes(), 0, "kB/min", false)
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// storeRevision counts every write since the cluster was made.
+func storeRevision(ctx context.Context, c kubernetes.Interface) (int64, error) {
+	list, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(list.ResourceVersion, 10, 64)
 }
 
 func (i *instance) kubeconfig() string { return filepath.Join(i.dir, "data", "admin.kubeconfig") }

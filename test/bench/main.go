@@ -6,6 +6,7 @@
 //
 //	go run ./test/bench                          everything, on an instance of its own
 //	go run ./test/bench -only api -n 2000        a part of it, shorter
+//	go run ./test/bench -only scheduler          without an instance
 //	go run ./test/bench -kubeconfig F -pids 1,2  the API part against any server
 //
 // Figures hold for the machine that they were taken on; compare ratios of one run.
@@ -19,6 +20,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"time"
 )
 
 type options struct {
@@ -28,6 +30,7 @@ type options struct {
 	only       string
 	n          int
 	clients    int
+	idle       time.Duration
 }
 
 func main() {
@@ -36,9 +39,10 @@ func main() {
 	flag.StringVar(&o.program, "skiff", "bin/skiff", "the program to measure")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "measure this server's API instead of an instance of our own")
 	flag.StringVar(&pids, "pids", "", "process ids of that server, for its CPU, with commas")
-	flag.StringVar(&o.only, "only", "", "api, pods or start; nothing for all")
+	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods or api; nothing for all")
 	flag.IntVar(&o.n, "n", 5000, "operations, and objects in a list")
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle instance is watched")
 	flag.Parse()
 	for _, s := range strings.FieldsFunc(pids, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(s)
@@ -64,12 +68,30 @@ func run(ctx context.Context, o *options) error {
 	if o.kubeconfig != "" {
 		return benchAPI(ctx, t, o, o.kubeconfig, o.pids)
 	}
+	want := func(part string) bool { return o.only == "" || o.only == part }
+	if want("store") {
+		if err := benchStore(ctx, t); err != nil {
+			return err
+		}
+	}
+	if want("scheduler") {
+		if err := benchScheduler(ctx, t); err != nil {
+			return err
+		}
+	}
+	if !want("start") && !want("pods") && !want("api") {
+		return nil
+	}
 	inst, err := startInstance(ctx, o.program, t)
 	if err != nil {
 		return err
 	}
 	defer inst.reset()
-	want := func(part string) bool { return o.only == "" || o.only == part }
+	if want("start") {
+		if err := inst.benchIdle(ctx, t, o.idle); err != nil {
+			return err
+		}
+	}
 	if want("pods") {
 		if err := benchPods(ctx, t, inst); err != nil {
 			return err

@@ -56,3 +56,24 @@ func memory(pids []int) (rss, pss int64, err error) {
 	}
 	return rss, pss, nil
 }
+
+// written is how many bytes the processes have caused to be sent to the disk.
+func written(pids []int) (int64, error) {
+	var sum int64
+	for _, pid := range pids {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(raw)) {
+			if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+				n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+				if err != nil {
+					return 0, err
+				}
+				sum += n
+			}
+		}
+	}
+	return sum, nil
+}
