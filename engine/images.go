@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -36,6 +37,9 @@ type PullOptions struct {
 	// Insecure allows plain HTTP and unverified TLS. Localhost is always allowed
 	// plain HTTP.
 	Insecure bool
+	// Again connects also to a registry that has not answered a moment ago; without
+	// it such a pull fails at once.
+	Again    bool
 	Progress func(PullProgress) // may be nil; called from several goroutines
 }
 
@@ -81,9 +85,17 @@ type Image struct {
 	Digest    string   // digest of the manifest or index that the names point to
 	Names     []string // normalised: docker.io/library/busybox:latest
 	Digests   []string // name@digest
+	Loaded    []string // of Names, those that Load gave; the others were pulled
 	Size      int64    // bytes of compressed content
 	CreatedAt time.Time
 	Config    imagespec.Image
+}
+
+// IsLoaded tells whether ref, which found the image, names what somebody loaded on
+// this machine, not what was pulled.
+func (i *Image) IsLoaded(ref string) bool {
+	n, err := NormalizeRef(ref)
+	return err == nil && slices.Contains(i.Loaded, n)
 }
 
 // DiskUsage in bytes and inodes.

@@ -112,6 +112,69 @@ func TestImageNames(t *testing.T) {
 	})
 }
 
+// TestPullPolicies: what each policy does with an image that was loaded, pulled or
+// is not there, and a registry that answers or does not.
+func TestPullPolicies(t *testing.T) {
+	unreachable := func(reason engine.PullReason) func(context.Context, string, engine.PullOptions) error {
+		return func(_ context.Context, ref string, _ engine.PullOptions) error {
+			return &engine.PullError{Ref: ref, Reason: reason, Err: errors.New("no way there")}
+		}
+	}
+	const present = `Pulled: Container image "app" already present on machine and can be accessed by the pod`
+	const stale = `RegistryUnavailable: Container image "app" is used as it was loaded on this machine, because its registry cannot be reached: no way there`
+	for name, c := range map[string]struct {
+		have   string // loaded, pulled or nothing
+		policy v1.PullPolicy
+		fail   engine.PullReason
+		want   string
+		pulls  int
+		event  string
+	}{
+		"always, loaded, no way to the registry": {"loaded", v1.PullAlways, engine.PullUnreachable, "running", 1, stale},
+		"always, loaded, not in the registry":    {"loaded", v1.PullAlways, engine.PullNotFound, "ErrImagePull", 1, "Failed: Error: ErrImagePull"},
+		"always, loaded, not allowed":            {"loaded", v1.PullAlways, engine.PullUnauthorized, "ErrImagePull", 1, "Failed: Error: ErrImagePull"},
+		"always, loaded, registry answers":       {"loaded", v1.PullAlways, "", "running", 1, ""},
+		"always, pulled, no way to the registry": {"pulled", v1.PullAlways, engine.PullUnreachable, "ErrImagePull", 1, "Failed: Error: ErrImagePull"},
+		"always, nothing":                        {"", v1.PullAlways, engine.PullUnreachable, "ErrImagePull", 1, "Failed: Error: ErrImagePull"},
+		"if not present, loaded":                 {"loaded", v1.PullIfNotPresent, engine.PullUnreachable, "running", 0, present},
+		"if not present, pulled":                 {"pulled", v1.PullIfNotPresent, engine.PullUnreachable, "running", 0, present},
+		"if not present, nothing":                {"", v1.PullIfNotPresent, "", "running", 1, ""},
+		"never, loaded":                          {"loaded", v1.PullNever, "", "running", 0, present},
+		"never, nothing": {"", v1.PullNever, "", "ErrImageNeverPull", 0,
+			`ErrImageNeverPull: Container image "app" is not present with pull policy of Never`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.engine.AddRemote("app", enginetest.ImageConfig("/app"))
+				switch c.have {
+				case "loaded":
+					r.engine.AddImage("app", enginetest.ImageConfig("/app"))
+				case "pulled":
+					if _, err := r.engine.Images().Pull(t.Context(), "app", engine.PullOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := r.engine.Pulls()
+				if c.fail != "" {
+					r.engine.Script(func() { r.engine.OnPull = unreachable(c.fail) })
+				}
+				r.make("web", one(v1.Container{Image: "app", ImagePullPolicy: c.policy}))
+				r.wait(time.Second)
+				s := r.pod("web").Status.ContainerStatuses[0].State
+				if got := stateText(s); got != c.want {
+					t.Errorf("%s, want %s", got, c.want)
+				}
+				if got := r.engine.Pulls() - before; got != c.pulls {
+					t.Errorf("%d pulls, want %d", got, c.pulls)
+				}
+				if c.event != "" {
+					r.hasEvent("web", c.event)
+				}
+			})
+		})
+	}
+}
+
 func TestConfigErrorsHealWhenTheObjectComes(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.make("web", one(v1.Container{Env: []v1.EnvVar{{Name: "A", ValueFrom: &v1.EnvVarSource{

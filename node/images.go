@@ -53,10 +53,17 @@ func (w *worker) ensureImage(pod *v1.Pod, c *v1.Container) (*engine.Image, error
 		n.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: %s", reasonNeverPull)
 		return nil, &startError{reason: reasonNeverPull, message: msg, delay: retryConfig}
 	}
-	return w.pull(pod, c)
+	return w.pull(pod, c, img)
 }
 
-func (w *worker) pull(pod *v1.Pod, c *v1.Container) (*engine.Image, error) {
+// pull fetches the image; have is what the machine holds under its name, or nil.
+//
+// Kubernetes fails a container of pull policy Always when the registry cannot be
+// reached. A machine without a way to the registry could then not run what was
+// loaded on it by hand, since Always is the default of images without a tag or with
+// the tag latest. So a loaded image is used, and an event says so; one that was
+// pulled before is not, for its registry may have a newer one.
+func (w *worker) pull(pod *v1.Pod, c *v1.Container, have *engine.Image) (*engine.Image, error) {
 	n := w.n
 	began := time.Now()
 	select {
@@ -80,6 +87,12 @@ func (w *worker) pull(pod *v1.Pod, c *v1.Container) (*engine.Image, error) {
 	}
 	if w.ctx.Err() != nil {
 		return nil, w.ctx.Err()
+	}
+	var pe *engine.PullError
+	if errors.As(err, &pe) && pe.Reason == engine.PullUnreachable && have != nil && have.IsLoaded(c.Image) {
+		n.containerEvent(pod, c.Name, v1.EventTypeWarning, reasonUnavailable,
+			"Container image %q is used as it was loaded on this machine, because its registry cannot be reached: %v", c.Image, pe.Err)
+		return have, nil
 	}
 	n.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", c.Image, err)
 	n.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: ErrImagePull")

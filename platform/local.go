@@ -91,7 +91,7 @@ func (l *localServer) pull(w http.ResponseWriter, r *http.Request) {
 		lines.end(nil, err)
 		return
 	}
-	o := engine.PullOptions{Insecure: req.Insecure, Progress: func(p engine.PullProgress) {
+	o := engine.PullOptions{Insecure: req.Insecure, Again: true, Progress: func(p engine.PullProgress) {
 		lines.write(localapi.StreamLine{Progress: &localapi.Progress{
 			Digest: p.Digest, Kind: p.Description, Offset: p.Offset, Total: p.Total, Done: p.Done}})
 	}}

@@ -32,12 +32,13 @@ type fakeImages struct {
 	f      *Fake
 	mu     sync.Mutex
 	byName map[string]*engine.Image
+	loaded map[string]bool // names
 	remote map[string]*engine.Image
 	pulls  int
 }
 
 func (i *fakeImages) init(f *Fake) {
-	i.f, i.byName, i.remote = f, map[string]*engine.Image{}, map[string]*engine.Image{}
+	i.f, i.byName, i.remote, i.loaded = f, map[string]*engine.Image{}, map[string]*engine.Image{}, map[string]bool{}
 }
 
 func digestOf(b []byte) string {
@@ -60,13 +61,13 @@ func normal(ref string) string {
 	return n
 }
 
-// AddImage makes an image present; it panics if ref is invalid.
+// AddImage makes an image present, as if it had been loaded; it panics if ref is invalid.
 func (f *Fake) AddImage(ref string, cfg imagespec.Image) *engine.Image {
 	f.images.mu.Lock()
 	defer f.images.mu.Unlock()
 	n := normal(ref)
 	img := fakeImage(n, cfg)
-	f.images.byName[n] = img
+	f.images.byName[n], f.images.loaded[n] = img, true
 	return f.images.show(img)
 }
 
@@ -93,11 +94,15 @@ func (i *fakeImages) show(img *engine.Image) *engine.Image {
 			continue
 		}
 		out.Names = append(out.Names, name)
+		if i.loaded[name] {
+			out.Loaded = append(out.Loaded, name)
+		}
 		if n, err := reference.ParseNormalizedNamed(name); err == nil {
 			out.Digests = append(out.Digests, n.Name()+"@"+img.Digest)
 		}
 	}
 	slices.Sort(out.Names)
+	slices.Sort(out.Loaded)
 	slices.Sort(out.Digests)
 	out.Digests = slices.Compact(out.Digests)
 	return &out
@@ -132,7 +137,7 @@ func (i *fakeImages) Pull(ctx context.Context, ref string, o engine.PullOptions)
 	if !ok {
 		return fail(engine.PullNotFound, fmt.Errorf("%s: %w", n, engine.ErrNotFound))
 	}
-	i.byName[n] = img
+	i.byName[n], i.loaded[n] = img, false
 	return i.show(img), nil
 }
 
@@ -185,7 +190,7 @@ func (i *fakeImages) Load(ctx context.Context, r io.Reader, name string) ([]*eng
 			if err != nil {
 				return nil, err
 			}
-			i.byName[n] = img
+			i.byName[n], i.loaded[n] = img, true
 		}
 		out = append(out, i.show(img))
 	}

@@ -223,7 +223,7 @@ func indexName(annotations map[string]string, fallback string) string {
 
 func (s *Store) nameLoaded(ctx context.Context, name string, m imagespec.Descriptor) error {
 	if name != "" {
-		return s.name(ctx, name, m)
+		return s.name(ctx, name, m, loaded)
 	}
 	m.Annotations, m.Platform = nil, nil
 	_, err := s.images.Create(ctx, images.Image{Name: unnamed + m.Digest.String(), Target: m, Labels: map[string]string{labelKeep: "true"}})

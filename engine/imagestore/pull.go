@@ -114,7 +114,7 @@ func (s *Store) pull(ctx context.Context, name string, o engine.PullOptions, tel
 }
 
 func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (*engine.Image, error) {
-	resolver := newResolver(o)
+	resolver := s.newResolver(o)
 	resolved, desc, err := resolver.Resolve(ctx, name)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, te
 	if err := s.unpack(ctx, desc); err != nil {
 		return nil, err
 	}
-	if err := s.name(ctx, name, desc); err != nil {
+	if err := s.name(ctx, name, desc, pulled); err != nil {
 		return nil, err
 	}
 	s.use.RLock()
@@ -143,10 +143,14 @@ func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, te
 
 // newResolver finds registries: https, and plain HTTP for localhost or where
 // Insecure allows it, tried when https finds no TLS.
-func newResolver(o engine.PullOptions) remotes.Resolver {
+func (s *Store) newResolver(o engine.PullOptions) remotes.Resolver {
+	dial := s.dialer.DialContext
+	if o.Again {
+		dial = s.dialer.Try
+	}
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dial,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          fetches,
 		IdleConnTimeout:       10 * time.Second,

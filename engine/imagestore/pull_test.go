@@ -225,3 +225,43 @@ func TestPullCredentials(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOrigin: the store knows, also after a restart, which names were loaded and
+// which pulled; what came last counts.
+func TestOrigin(t *testing.T) {
+	srv := httptest.NewServer(newRegistry(imagespec.Platform{OS: "linux", Architecture: "amd64"}))
+	defer srv.Close()
+	ref := strings.TrimPrefix(srv.URL, "http://") + "/app:v1"
+	root := t.TempDir()
+	s := openStore(t, root, used{})
+	check := func(ref string, want bool) {
+		t.Helper()
+		img, err := s.Get(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := img.IsLoaded(ref); got != want {
+			t.Errorf("%s: loaded is %v", ref, got)
+		}
+	}
+	pull := func() {
+		t.Helper()
+		if _, err := s.Pull(t.Context(), ref, engine.PullOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pull()
+	check(ref, false)
+	mustLoad(t, s, archiveOf(ref, "other:v1"), "")
+	check(ref, true)
+	pull()
+	check(ref, false)
+	check("other:v1", true)
+	s.Close()
+	s = openStore(t, root, used{})
+	check(ref, false)
+	check("docker.io/library/other:v1", true)
+	// Taken from the registry and given the same name again: the label alone changes.
+	pull()
+	check(ref, false)
+}

@@ -73,6 +73,8 @@ type Store struct {
 	mu    sync.Mutex
 	cache map[digest.Digest]*unpacked // by target
 	pulls map[string]*pull
+	// dialer is what all pulls connect with.
+	dialer *dialer
 	// unpacking lets one unpack at a time make a chain of snapshots.
 	unpacking sync.Mutex
 }
@@ -91,7 +93,7 @@ type unpacked struct {
 // Open opens the store in root. inUse tells whether a container uses an image;
 // it is called with locks held and must not call the store.
 func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func(imageID string) (string, bool)) (_ *Store, err error) {
-	s := &Store{root: root, tel: tel, inUse: inUse, platform: platforms.Only(platforms.DefaultSpec()), cache: map[digest.Digest]*unpacked{}, pulls: map[string]*pull{}}
+	s := &Store{root: root, tel: tel, inUse: inUse, platform: platforms.Only(platforms.DefaultSpec()), cache: map[digest.Digest]*unpacked{}, pulls: map[string]*pull{}, dialer: newDialer()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -341,12 +343,16 @@ func toImage(u *unpacked, recs []images.Image) *engine.Image {
 		if !strings.Contains(r.Name, "@") {
 			img.Names = append(img.Names, r.Name)
 		}
+		if r.Labels[labelOrigin] == loaded {
+			img.Loaded = append(img.Loaded, r.Name)
+		}
 		if d := digestRef(r.Name, r.Target.Digest); !slices.Contains(img.Digests, d) {
 			img.Digests = append(img.Digests, d)
 		}
 	}
 	slices.Sort(img.Names)
 	slices.Sort(img.Digests)
+	slices.Sort(img.Loaded)
 	return img
 }
 
@@ -411,20 +417,25 @@ func (s *Store) forget() {
 }
 
 // name gives an image a name, which may have been another's; that one is kept
-// without a name while a container uses it. Callers hold a lease on target.
-func (s *Store) name(ctx context.Context, name string, target imagespec.Descriptor) error {
+// without a name while a container uses it. Callers hold a lease on target. origin
+// is pulled or loaded.
+func (s *Store) name(ctx context.Context, name string, target imagespec.Descriptor, origin string) error {
 	s.use.Lock()
 	defer s.use.Unlock()
 	target.Annotations, target.Platform = nil, nil
+	record := images.Image{Name: name, Target: target, Labels: map[string]string{labelOrigin: origin}}
 	old, err := s.images.Get(ctx, name)
 	switch {
 	case errdefs.IsNotFound(err):
-		_, err = s.images.Create(ctx, images.Image{Name: name, Target: target})
+		_, err = s.images.Create(ctx, record)
 		return err
 	case err != nil:
 		return err
 	case old.Target.Digest == target.Digest:
-		return nil
+		if old.Labels[labelOrigin] != origin {
+			_, err = s.images.Update(ctx, record, "labels."+labelOrigin)
+		}
+		return err
 	}
 	if u, err := s.load(ctx, old.Target); err == nil {
 		if _, used := s.inUse(u.id.String()); used {
@@ -434,7 +445,7 @@ func (s *Store) name(ctx context.Context, name string, target imagespec.Descript
 			}
 		}
 	}
-	_, err = s.images.Update(ctx, images.Image{Name: name, Target: target}, "target")
+	_, err = s.images.Update(ctx, record, "target", "labels."+labelOrigin)
 	s.forget()
 	return err
 }
@@ -472,6 +483,13 @@ func (s *Store) Release(ctx context.Context) error {
 // labelKeep marks an unnamed image that was loaded so: it stays until it is
 // removed by its id.
 const labelKeep = "skiff.dev/keep"
+
+// labelOrigin of a name says how the image came to have it last.
+const (
+	labelOrigin = "skiff.dev/origin"
+	pulled      = "pulled"
+	loaded      = "loaded"
+)
 
 // Usage implements engine.Images.
 func (s *Store) Usage(ctx context.Context) (engine.DiskUsage, error) {

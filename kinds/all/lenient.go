@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // capitals are the kinds whose names may have capital letters in old course
@@ -20,7 +23,7 @@ func Lenient(table *kinds.Table) *kinds.Table {
 		if capitals[k.Kind] && (k.Group == "" || k.Group == "discovery.k8s.io") {
 			k = withCapitals(k)
 		}
-		rows = append(rows, k)
+		rows = append(rows, withReferences(k))
 	}
 	return kinds.NewTable(rows)
 }
@@ -44,4 +47,58 @@ func withCapitals(k *kinds.Kind) *kinds.Kind {
 		return list
 	}
 	return &out
+}
+
+// references are the ends of the paths of fields that hold a Secret's or a Service's
+// name, with the rule of such names.
+var references = []struct {
+	end  string
+	rule func(name string, prefix bool) []string
+}{
+	{"secretKeyRef.name", rules.DNSSubdomain},
+	{"secretRef.name", rules.DNSSubdomain},
+	{"secret.name", rules.DNSSubdomain},
+	{"secretName", rules.DNSSubdomain},
+	{"service.name", rules.DNSLabel},
+	{"serviceName", rules.DNSLabel},
+}
+
+// withReferences lets the objects of a kind refer to names with capital letters.
+func withReferences(k *kinds.Kind) *kinds.Kind {
+	out := *k
+	if judge := k.Validate; judge != nil {
+		out.Validate = func(obj kinds.Object) field.ErrorList { return withoutCapitals(judge(obj)) }
+	}
+	if judge := k.ValidateUpdate; judge != nil {
+		out.ValidateUpdate = func(obj, old kinds.Object) field.ErrorList { return withoutCapitals(judge(obj, old)) }
+	}
+	return &out
+}
+
+// withoutCapitals drops what is wrong with a reference for its capital letters alone.
+func withoutCapitals(errs field.ErrorList) field.ErrorList {
+	if len(errs) == 0 {
+		return errs
+	}
+	kept := errs[:0:0]
+	for _, err := range errs {
+		if !aboutCapitals(err) {
+			kept = append(kept, err)
+		}
+	}
+	return kept
+}
+
+func aboutCapitals(err *field.Error) bool {
+	name, ok := err.BadValue.(string)
+	small := strings.ToLower(name)
+	if err.Type != field.ErrorTypeInvalid || !ok || small == name {
+		return false
+	}
+	for _, r := range references {
+		if strings.HasSuffix(err.Field, "."+r.end) {
+			return len(r.rule(small, false)) == 0
+		}
+	}
+	return false
 }

@@ -66,3 +66,29 @@ func TestCapitalLettersAreRemarked(t *testing.T) {
 		t.Errorf("%q", w)
 	}
 }
+
+func TestReferencesWithCapitalLetters(t *testing.T) {
+	table := Lenient(Table())
+	pod := func(secret string) string {
+		return `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {volumes: [{name: v, secret: {secretName: ` + secret + `}}], containers: [{name: c, image: i,
+		  env: [{name: A, valueFrom: {secretKeyRef: {name: ` + secret + `, key: k}}}], envFrom: [{secretRef: {name: ` + secret + `}}]}]}}`
+	}
+	ingress := func(service string) string {
+		return `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {tls: [{secretName: My-Tls}], defaultBackend: {service: {name: ` + service + `, port: {number: 80}}}}}`
+	}
+	for _, c := range []struct {
+		manifest string
+		accepted bool
+	}{
+		{pod("Example-Secret"), true},
+		{pod("Example_Secret"), false},
+		{ingress("My-Service"), true},
+		{ingress("My.Service"), false},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: Big, image: i}]}}`, false},
+	} {
+		_, errs, err := accept(table, []byte(c.manifest))
+		if err != nil || (len(errs) == 0) != c.accepted {
+			t.Errorf("%s: %v %v", c.manifest, err, errs)
+		}
+	}
+}

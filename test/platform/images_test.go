@@ -30,6 +30,8 @@ var standIns = map[string][]string{
 	"localhost:5000/roar-db:v1":              {"/bin/standin", "serve", "3306"},
 	"localhost:5000/roar-web-v1:latest":      {"/bin/standin", "serve", "8080"},
 	"localhost:5000/roar-db-v1:latest":       {"/bin/standin", "serve", "3306"},
+	"127.0.0.1:9/pullpolicy:1":               {"/bin/standin", "serve", "80"},
+	"127.0.0.1:9/pullpolicy:latest":          {"/bin/standin", "serve", "80"},
 }
 
 // makeArchive writes a docker archive with every stand-in: one layer, one
