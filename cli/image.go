@@ -39,7 +39,10 @@ func imageLoad(dirs *Dirs) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load FILE|DIRECTORY|-",
 		Short: "Load images from a docker archive, an OCI archive or an OCI layout directory",
-		Args:  cobra.ExactArgs(1),
+		Example: `  skiff image load app.tar
+  docker save app:v1 | skiff image load -
+  skiff image load ./layout --name app:v1`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			api := localapi.NewClient(dirs.Run)
 			images, err := loadFrom(c, api, args[0], name)
@@ -95,6 +98,8 @@ func imagePull(dirs *Dirs) *cobra.Command {
 		Short: "Fetch an image from its registry",
 		Long: `Fetch an image from its registry, over https; registries on localhost are also
 tried over http. SKIFF_REGISTRY_PASSWORD holds the secret for --user.`,
+		Example: `  skiff image pull registry.example.com/app:v1
+  skiff image pull localhost:5000/app:v1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			r.Ref = args[0]
@@ -126,7 +131,9 @@ func imageList(dirs *Dirs) *cobra.Command {
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List images",
-		Args:    cobra.NoArgs,
+		Example: `  skiff image ls
+  skiff image ls -q`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			images, err := localapi.NewClient(dirs.Run).Images(c.Context())
 			if err != nil {
@@ -171,6 +178,7 @@ func imageRemove(dirs *Dirs) *cobra.Command {
 		Use:     "rm NAME|ID...",
 		Aliases: []string{"remove"},
 		Short:   "Remove names, and images with their last name",
+		Example: `  skiff image rm app:v1`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			api := localapi.NewClient(dirs.Run)

@@ -20,6 +20,7 @@ func kubectlHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:                "kubectl ARGUMENTS...",
 		Short:              "Kubernetes' own command line, built in",
+		Example:            `  skiff kubectl get pods -A`,
 		DisableFlagParsing: true,
 		Run:                func(*cobra.Command, []string) {},
 	}

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 
@@ -16,9 +18,66 @@ const (
 	DefaultRunDir  = "/run/skiff"
 )
 
+// ConfigFile is the name of the file in the data directory that keeps the choices
+// of a start.
+const ConfigFile = "config.json"
+
 // Dirs are the two flags that every verb takes: which instance is meant.
 type Dirs struct {
 	Data, Run string
+}
+
+// Instance is a short name for everything of this instance that the machine sees
+// by name: interfaces, nftables tables, cgroups. It is the data directory's.
+func (d *Dirs) Instance() string {
+	if d.Data == DefaultDataDir {
+		return "skiff"
+	}
+	h := fnv.New32a()
+	h.Write([]byte(d.Data))
+	return fmt.Sprintf("sk%06x", h.Sum32()&0xffffff)
+}
+
+// settle spells both directories out: absolute and without symbolic links, as far
+// as they exist, so that one directory is one instance however it is written. A
+// run directory that nobody gave is the one of the last start in the data
+// directory, or one that belongs to that data directory alone.
+func (d *Dirs) settle(runGiven bool) (err error) {
+	if d.Data, err = realPath(d.Data); err != nil {
+		return err
+	}
+	if !runGiven && d.Data != DefaultDataDir {
+		d.Run = DefaultRunDir + "-" + d.Instance()
+		var last struct {
+			RunDir string `json:"runDir"`
+		}
+		raw, err := os.ReadFile(filepath.Join(d.Data, ConfigFile))
+		if err == nil && json.Unmarshal(raw, &last) == nil && last.RunDir != "" {
+			d.Run = last.RunDir
+		}
+	}
+	d.Run, err = realPath(d.Run)
+	return err
+}
+
+// realPath is path, absolute, with the symbolic links in its existing part
+// followed.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	rest := ""
+	for at := abs; ; at, rest = filepath.Dir(at), filepath.Join(filepath.Base(at), rest) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(real, rest), nil
+		} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			return "", err
+		}
+		if at == filepath.Dir(at) {
+			return abs, nil
+		}
+	}
 }
 
 // Kubeconfig is the administrator's.
@@ -72,9 +131,12 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		return dirs.settle(c.Flags().Changed("run-dir") || os.Getenv("SKIFF_RUN_DIR") != "")
+	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&dirs.Data, "data-dir", dirs.Data, "directory of everything that stays (env SKIFF_DATA_DIR)")
-	root.PersistentFlags().StringVar(&dirs.Run, "run-dir", dirs.Run, "directory of sockets and what a reboot may clear (env SKIFF_RUN_DIR)")
+	root.PersistentFlags().StringVar(&dirs.Run, "run-dir", dirs.Run, "directory of sockets and what a reboot may clear; one of its own for each data directory where none is given (env SKIFF_RUN_DIR)")
 	root.AddCommand(verbs...)
 	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
 	return root

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -40,7 +39,7 @@ type Config struct {
 	open map[string]bool
 }
 
-const configFile = "config.json"
+const configFile = cli.ConfigFile
 
 // Defaults of DESIGN's table.
 const (
@@ -69,13 +68,6 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 func (c *Config) settle(fs *pflag.FlagSet) error {
 	c.open = map[string]bool{}
 	fs.VisitAll(func(f *pflag.Flag) { c.open[f.Name] = !f.Changed })
-	for _, d := range []*string{&c.Data, &c.Run} {
-		abs, err := filepath.Abs(*d)
-		if err != nil {
-			return err
-		}
-		*d = abs
-	}
 	if err := c.recall(fs); err != nil {
 		return err
 	}
@@ -100,7 +92,15 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 	}
 	var last map[string]any
 	if err := json.Unmarshal(raw, &last); err != nil {
-		return &Fault{What: "the configuration of the last start cannot be read: " + err.Error(), Do: "repair or remove " + filepath.Join(c.Data, configFile)}
+		return &Fault{What: "the configuration of the last start cannot be read: " + filepath.Join(c.Data, configFile) + ": " + err.Error(),
+			Do: "repair it; or remove it and give the ranges that the cluster was made with by --pod-cidr and --service-cidr"}
+	}
+	_, held := cli.Holder(c.Data) // then that is what to say, later
+	if run, ok := last["runDir"].(string); ok && !held && run != c.Run && exists(filepath.Join(run, "engine")) {
+		return &Fault{
+			What: fmt.Sprintf("--run-dir=%s, but containers of this cluster may run with %s", c.Run, run),
+			Do:   "leave the flag out, or stop them first with: skiff down --data-dir " + c.Data,
+		}
 	}
 	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
 		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain"} {
@@ -124,7 +124,10 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 }
 
 func (c *Config) remember() error {
-	raw, err := json.MarshalIndent(c, "", "  ")
+	raw, err := json.MarshalIndent(struct {
+		*Config
+		RunDir string `json:"runDir"`
+	}{c, c.Run}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -157,17 +160,6 @@ func (c *Config) check() error {
 		}
 	}
 	return nil
-}
-
-// instance is a short name for everything of this instance that the machine sees
-// by name: interfaces, nftables tables, cgroups. It is the data directory's.
-func instance(dataDir string) string {
-	if dataDir == cli.DefaultDataDir {
-		return "skiff"
-	}
-	h := fnv.New32a()
-	h.Write([]byte(dataDir))
-	return fmt.Sprintf("sk%06x", h.Sum32()&0xffffff)
 }
 
 // Fault is a failure that the user can mend: what is wrong and what to do.

@@ -1,15 +1,19 @@
 package platform
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
+	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/cli/localapi"
 )
 
@@ -21,51 +25,97 @@ const (
 )
 
 // detach starts the same command again in a session of its own, prints its steps
-// and returns when it is ready or has failed.
-func detach(c *Config, args []string, out io.Writer) error {
+// and returns when it is ready or has failed. When ctx ends before, the start is
+// ended and taken back.
+func detach(ctx context.Context, c *Config, args []string, out io.Writer) error {
 	begin := time.Now()
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return err
+	made, err := makeDirs(c.Data)
+	if err != nil {
+		return &Fault{What: "cannot make the data directory: " + err.Error(), Do: "choose another with --data-dir", Err: err}
 	}
-	logPath := filepath.Join(c.Data, "skiff.log")
+	logPath := filepath.Join(c.Data, logFile)
+	hadLog := exists(logPath)
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	r, w, err := os.Pipe()
+	since, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
+	}
+	ready, failed, err := startAgain(ctx, args, log, out)
+	if ready && err == nil {
+		fmt.Fprintf(out, "ready in %.2f s; logs in %s\n", time.Since(begin).Seconds(), logPath)
+		return nil
+	}
+	if failed == nil || failed.Hint == "" {
+		showLog(out, logPath, since)
+	}
+	if fresh, err2 := isFresh(c.Data); err2 == nil && fresh && !hadLog {
+		if _, held := cli.Holder(c.Data); !held {
+			os.Remove(logPath)
+		}
+	}
+	for i := len(made) - 1; i >= 0; i-- {
+		os.Remove(made[i]) // stays if something is in it
+	}
+	switch {
+	case err == nil && failed != nil:
+		return silent{}
+	case err == nil:
+		err = errors.New("it ended without saying why")
+	}
+	return &Fault{What: fmt.Sprintf("skiff ended while starting: %v", err), Do: "its log above may tell why"}
+}
+
+// startAgain runs this program with args until it is ready or has ended.
+func startAgain(ctx context.Context, args []string, log *os.File, out io.Writer) (ready bool, failed *localapi.Step, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return false, nil, err
 	}
 	defer r.Close()
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		w.Close()
+		return false, nil, err
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", reportEnv, reportFD))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{w}
-	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return err
+		return false, nil, err
 	}
-	ready, failed, err := follow(r, out)
-	switch {
-	case err != nil:
-		return fmt.Errorf("follow the start: %w", err)
-	case ready:
-		fmt.Fprintf(out, "ready in %.2f s; logs in %s\n", time.Since(begin).Seconds(), logPath)
-		return cmd.Process.Release()
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	ready, failed, err = follow(r, out)
+	if ready && stop() {
+		return true, nil, cmd.Process.Release()
 	}
 	state := cmd.Wait()
-	if failed != nil {
-		return silent{}
+	if err == nil && failed == nil {
+		err = state
 	}
-	return &Fault{What: fmt.Sprintf("skiff ended while starting: %v", state), Do: "read " + logPath}
+	return false, failed, err
+}
+
+// showLog prints the last lines that the process has logged.
+func showLog(out io.Writer, path string, since int64) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.NewSectionReader(f, since, 1<<20))
+	if err != nil || len(raw) == 0 {
+		return
+	}
+	lines := strings.SplitAfter(strings.TrimRight(string(raw), "\n")+"\n", "\n")
+	fmt.Fprintf(out, "\nthe end of its log:\n%s", strings.Join(lines[max(0, len(lines)-16):], ""))
 }
 
 // silent ends with exit code 1 after the reason has been printed.

@@ -5,41 +5,121 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"golang.org/x/sys/unix"
+	"skiff.dev/skiff/auth/pki"
+	"skiff.dev/skiff/cli"
 )
 
-// lockDir makes dir and takes it for this process alone until the returned file
-// is closed. The file holds the process id for people.
-func lockDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &Fault{What: "cannot make the data directory: " + err.Error(), Do: "choose another with --data-dir", Err: err}
+// logFile is where a detached process logs, in the data directory.
+const logFile = "skiff.log"
+
+// directories are the two that a process holds, and how they were before it.
+type directories struct {
+	cfg   *Config
+	locks []*os.File
+	// made are the directories that did not exist, the outermost first.
+	made []string
+	// fresh are those of the two that had nothing of an earlier start in them.
+	fresh  []string
+	config []byte // of the last start, nil if there is none
+}
+
+// takeDirectories makes both directories and takes them for this process alone
+// until release.
+func takeDirectories(c *Config) (_ *directories, err error) {
+	d := &directories{cfg: c}
+	defer func() {
+		if err != nil {
+			d.discard()
+			d.release()
+		}
+	}()
+	for _, v := range []struct{ dir, flag, name string }{{c.Data, "data-dir", "data"}, {c.Run, "run-dir", "run"}} {
+		made, err := makeDirs(v.dir)
+		d.made = append(d.made, made...)
+		if err != nil {
+			return nil, &Fault{What: fmt.Sprintf("cannot make the %s directory: %v", v.name, err), Do: "choose another with --" + v.flag, Err: err}
+		}
+		fresh, err := isFresh(v.dir)
+		if err != nil {
+			return nil, &Fault{What: fmt.Sprintf("cannot read the %s directory: %v", v.name, err), Do: "choose another with --" + v.flag, Err: err}
+		}
+		lock, err := cli.Lock(v.dir)
+		var held *cli.HeldError
+		if errors.As(err, &held) {
+			return nil, &Fault{
+				What: fmt.Sprintf("skiff is already running: the %s directory %s is in use by process %d", v.name, v.dir, held.PID),
+				Do:   fmt.Sprintf("stop that one with: skiff down --%s %s, or choose another with --%s", v.flag, v.dir, v.flag),
+				Err:  err,
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("take the %s directory: %w", v.name, err)
+		}
+		d.locks = append(d.locks, lock)
+		if fresh {
+			d.fresh = append(d.fresh, v.dir)
+		}
 	}
-	path := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	raw, err := os.ReadFile(filepath.Join(c.Data, configFile))
+	if err == nil {
+		d.config = raw
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return d, nil
+}
+
+// makeDirs makes dir, for root alone, and what is missing above it, and returns
+// what was missing, the outermost first.
+func makeDirs(dir string) (made []string, err error) {
+	for at := dir; !exists(at); at = filepath.Dir(at) {
+		made = append([]string{at}, made...)
+	}
+	return made, os.MkdirAll(dir, 0o700)
+}
+
+// isFresh tells whether dir has nothing of an earlier start in it: a lock and a log
+// are those of this one.
+func isFresh(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		pid, _ := os.ReadFile(path)
-		return nil, &Fault{
-			What: fmt.Sprintf("the data directory %s is in use by process %s", dir, strings.TrimSpace(string(pid))),
-			Do:   "stop that one with: skiff down --data-dir " + dir + ", or choose another --data-dir",
-			Err:  err,
+	for _, e := range entries {
+		if e.Name() != "lock" && e.Name() != logFile {
+			return false, nil
 		}
 	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, err
+	return true, nil
+}
+
+// discard takes away what a start that failed has made, while the locks are held.
+// Nothing may be running any more. The log goes with who started the process.
+func (d *directories) discard() {
+	for _, dir := range d.fresh {
+		_ = unmountBelow(dir)
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if e.Name() != logFile {
+				_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+			}
+		}
+		if dir == d.cfg.Data {
+			_ = releaseRanges(dir)
+		}
 	}
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
-		f.Close()
-		return nil, err
+	for i := len(d.made) - 1; i >= 0; i-- {
+		_ = os.Remove(d.made[i]) // stays if something else is in it
 	}
-	return f, nil
+	if d.config != nil {
+		_ = pki.WriteFile(filepath.Join(d.cfg.Data, configFile), d.config)
+	}
+}
+
+// release lets others have the directories.
+func (d *directories) release() {
+	for _, l := range d.locks {
+		l.Close()
+	}
 }

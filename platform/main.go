@@ -35,6 +35,7 @@ func orderly(run func(*cobra.Command, []string) error) func(*cobra.Command, []st
 	return func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the program at once
 		cmd.SetContext(ctx)
 		return run(cmd, args)
 	}
@@ -49,14 +50,23 @@ func upCommand(c *Config) *cobra.Command {
 that still run are adopted as they are. Without --detach it stays in the
 foreground; ending it leaves the containers running.`,
 		Example: `  skiff up --detach
-  skiff up --detach --data-dir /srv/a --run-dir /run/a --listen 0.0.0.0:7443   # beside another one`,
+  skiff up --detach --data-dir /srv/a --listen 0.0.0.0:7443   # beside another one`,
 		Args: cobra.NoArgs,
 		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot("up"); err != nil {
+				return err
+			}
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
 			if background && os.Getenv(reportEnv) == "" {
-				return quiet(detach(c, os.Args[1:], cmd.OutOrStdout()))
+				return quiet(detach(cmd.Context(), c, os.Args[1:], cmd.OutOrStdout()))
+			}
+			if background {
+				// No working directory is kept busy by what runs on.
+				if err := os.Chdir("/"); err != nil {
+					return err
+				}
 			}
 			return quiet(run(cmd.Context(), c, cmd.OutOrStdout()))
 		}),
@@ -70,7 +80,9 @@ func downCommand(c *Config) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cluster with its containers; what it stores stays",
-		Args:  cobra.NoArgs,
+		Example: `  skiff down
+  skiff down --data-dir /srv/a`,
+		Args: cobra.NoArgs,
 		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
 			was, err := down(cmd.Context(), c, stopGrace)
 			if err != nil {
@@ -91,17 +103,24 @@ func resetCommand(c *Config) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Stop the cluster and remove every trace of it, its data included",
-		Args:  cobra.NoArgs,
-		RunE: orderly(func(cmd *cobra.Command, _ []string) error {
+		Example: `  skiff reset
+  skiff reset --yes --data-dir /srv/a`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot("reset"); err != nil {
+				return err
+			}
 			if !yes && !confirm(cmd, c.Data) {
 				return errors.New("nothing was changed")
 			}
-			if err := reset(cmd.Context(), c); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "removed")
-			return nil
-		}),
+			return orderly(func(cmd *cobra.Command, _ []string) error {
+				if err := reset(cmd.Context(), c); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), "removed")
+				return nil
+			})(cmd, args)
+		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd

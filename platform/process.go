@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +31,6 @@ type process struct {
 	tel      *telemetry.Telemetry
 	started  time.Time
 
-	lock         *os.File
 	nodeIP       netip.Addr
 	dns          netip.Addr // of the cluster's DNS service
 	services     netip.Prefix
@@ -50,9 +48,15 @@ type process struct {
 	network      *network.Network
 	node         *node.Node
 
+	// adopted tells that containers of an earlier process ran when this one began.
+	adopted bool
+	// abandoned tells that the start failed and nothing of it may stay.
+	abandoned bool
+
 	ready    atomic.Bool
 	steps    []localapi.Step
 	stopping chan localapi.StopRequest
+	giveUp   context.CancelFunc // ends a start that is under way
 	failed   chan error
 
 	mu    sync.Mutex

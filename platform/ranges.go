@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
 	"skiff.dev/skiff/auth/pki"
+	"skiff.dev/skiff/cli"
 )
 
 // instancesDir tells instances on one machine of each other's ranges. A lock on
@@ -63,11 +65,11 @@ func claimRanges(c *Config, routes []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(instancesDir, instance(c.Data)+".json"), raw)
+	return pki.WriteFile(filepath.Join(instancesDir, c.Instance()+".json"), raw)
 }
 
 func releaseRanges(dataDir string) error {
-	err := os.Remove(filepath.Join(instancesDir, instance(dataDir)+".json"))
+	err := os.Remove(filepath.Join(instancesDir, (&cli.Dirs{Data: dataDir}).Instance()+".json"))
 	if os.IsNotExist(err) {
 		err = nil
 	}

@@ -35,13 +35,3 @@ func TestFreeRange(t *testing.T) {
 		}
 	}
 }
-
-func TestInstanceNames(t *testing.T) {
-	if got := instance("/var/lib/skiff"); got != "skiff" {
-		t.Errorf("default instance is %q", got)
-	}
-	a, b := instance("/tmp/a"), instance("/tmp/b")
-	if a == b || len(a) != 8 {
-		t.Errorf("got %q and %q", a, b)
-	}
-}

@@ -18,6 +18,7 @@ func (p *process) status(ctx context.Context) localapi.Status {
 		PIDs:      p.pids(),
 		StartedAt: p.started,
 		Ready:     p.ready.Load(),
+		Instance:  p.instance,
 		DataDir:   p.cfg.Data,
 		API:       "https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())),
 		Node:      p.cfg.NodeName,
@@ -49,6 +50,9 @@ func (p *process) status(ctx context.Context) localapi.Status {
 func (p *process) askToStop(r localapi.StopRequest) {
 	select {
 	case p.stopping <- r:
+		if !p.ready.Load() {
+			p.giveUp()
+		}
 	default: // it is stopping already
 	}
 }

@@ -22,13 +22,20 @@ type stepper struct {
 // run does one step. undo, which may be nil, takes it back.
 func (s *stepper) run(ctx context.Context, name string, do func(context.Context) (undo func(), err error)) error {
 	begin := time.Now()
-	undo, err := do(ctx)
+	var undo func()
+	err := ctx.Err()
+	if err == nil {
+		undo, err = do(ctx)
+	}
 	if undo != nil {
 		s.undo = append(s.undo, undo)
 	}
 	st := localapi.Step{Name: name, Took: time.Since(begin)}
 	if err != nil {
 		st.Err = err.Error()
+		if ctx.Err() != nil {
+			err = &Fault{What: "the start was interrupted", Err: err}
+		}
 		var f *Fault
 		if errors.As(err, &f) {
 			st.Err, st.Hint = f.What, f.Do

@@ -26,22 +26,45 @@ func run(ctx context.Context, c *Config, out io.Writer) error {
 	rep := newReporter(out)
 	p := &process{
 		cfg:      c,
-		instance: instance(c.Data),
+		instance: c.Instance(),
 		tel:      telemetry.New(os.Stderr, level),
 		started:  time.Now(),
 		stopping: make(chan localapi.StopRequest, 1),
 		failed:   make(chan error, 1),
 	}
 	s := &stepper{tell: rep.step}
-	if err := p.start(ctx, s); err != nil {
-		p.cancelAll()
-		s.rollback()
+	starting, giveUp := context.WithCancel(ctx)
+	p.giveUp = giveUp
+	defer giveUp()
+	if err := p.start(starting, s); err != nil {
+		p.abandon(s)
 		return silent{}
 	}
 	p.steps = s.done
 	p.ready.Store(true)
 	rep.ready()
 	return p.serve(ctx, s)
+}
+
+// abandon takes back a start that failed. Containers of an earlier process that it
+// had found run on, unless it was told to stop with them.
+func (p *process) abandon(s *stepper) {
+	p.cancelAll()
+	stop := localapi.StopRequest{Containers: !p.adopted, Grace: time.Second}
+	select {
+	case r := <-p.stopping:
+		if p.adopted {
+			stop = r
+		}
+	default:
+	}
+	p.abandoned = true
+	if stop.Containers && p.engine != nil {
+		if err := p.stopContainers(stop.Grace); err != nil {
+			p.tel.Log.Error("a start that failed cannot be taken back", "error", err)
+		}
+	}
+	s.rollback()
 }
 
 // serve waits for a reason to stop and then takes the steps back.

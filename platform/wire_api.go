@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -35,19 +34,19 @@ import (
 
 func (p *process) checkMachine(context.Context) (func(), error) { return nil, checkMachine() }
 
-// takeDirectories makes both directories and locks the data directory. A data
-// directory that did not exist goes again when the start fails.
+// takeDirectories makes both directories and locks them. What did not exist goes
+// again when the start fails.
 func (p *process) takeDirectories(context.Context) (func(), error) {
-	lock, err := lockDir(p.cfg.Data)
+	d, err := takeDirectories(p.cfg)
 	if err != nil {
 		return nil, err
 	}
-	p.lock = lock
-	undo := func() { lock.Close() }
-	if err := os.MkdirAll(p.cfg.Run, 0o700); err != nil {
-		return undo, &Fault{What: "cannot make the run directory: " + err.Error(), Do: "choose another with --run-dir", Err: err}
-	}
-	return undo, nil
+	return func() {
+		if p.abandoned {
+			d.discard()
+		}
+		d.release()
+	}, nil
 }
 
 // chooseAddresses settles ports and ranges, and keeps the choice.
@@ -91,6 +90,11 @@ func (p *process) makeCertificates(context.Context) (func(), error) {
 		AdminKubeconfig: p.cfg.Kubeconfig(),
 	})
 	p.pki = m
+	var file *pki.FileError
+	if errors.As(err, &file) {
+		return nil, &Fault{What: "a file of the cluster's certificates cannot be used: " + file.Path + ": " + file.Err.Error(),
+			Do: "restore it from a backup, or begin anew with: skiff reset", Err: err}
+	}
 	return nil, err
 }
 

@@ -116,7 +116,7 @@ func (p *process) ensure(ctx context.Context, o crclient.Object) error {
 
 // wipeNetwork takes every trace of the instance's network from the machine.
 func wipeNetwork(c *Config) error {
-	err := network.Wipe(instance(c.Data), networkDir(c))
+	err := network.Wipe(c.Instance(), networkDir(c))
 	if err != nil {
 		return errors.Join(errors.New("remove interfaces and tables"), err)
 	}

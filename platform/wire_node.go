@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/node"
 	"skiff.dev/skiff/volume"
@@ -32,12 +33,33 @@ func (p *process) openEngine(ctx context.Context) (func(), error) {
 	e, err := local.Open(ctx, p.engineOptions())
 	switch {
 	case errors.Is(err, local.ErrNoRuntime):
-		return nil, &Fault{What: "no OCI runtime works on this machine", Do: "install one: apt-get install crun", Err: err}
+		return nil, noRuntime(p.cfg.Runtime, err)
 	case err != nil:
 		return nil, err
 	}
 	p.engine = e
-	return func() { e.Close() }, nil
+	all, err := e.List(ctx, nil)
+	for _, c := range all {
+		p.adopted = p.adopted || c.State == engine.Running
+	}
+	return func() { e.Close() }, err
+}
+
+// noRuntime tells what was tried and what would help.
+func noRuntime(asked string, err error) error {
+	what := "no OCI runtime works on this machine: neither crun nor runc"
+	do := "install one: apt-get install crun"
+	if asked != "" {
+		what = "the OCI runtime of --runtime=" + asked + " does not work on this machine"
+		do = "give the path of crun or runc, or leave the flag out; to install one: apt-get install crun"
+	}
+	var none *local.RuntimeError
+	if errors.As(err, &none) {
+		for _, why := range none.Tried {
+			what += "\n  " + why.Error()
+		}
+	}
+	return &Fault{What: what, Do: do, Err: err}
 }
 
 // startNode runs this machine's node and serves its own API and the local socket.

@@ -19,6 +19,9 @@ import (
 // ErrNotRunning means that no skiff listens on the socket.
 var ErrNotRunning = errors.New("skiff is not running")
 
+// ErrNotRoot means that the socket is not the caller's to open.
+var ErrNotRoot = errors.New("only root may ask skiff: run it with sudo")
+
 // Client speaks to the skiff whose run directory it was made for.
 type Client struct {
 	socket string
@@ -131,6 +134,9 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	resp, err := c.http.Do(req)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w (nothing listens on %s)", ErrNotRunning, c.socket)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("%w (%s is root's alone)", ErrNotRoot, c.socket)
 	}
 	if err != nil {
 		return nil, err

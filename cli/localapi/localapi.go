@@ -14,6 +14,7 @@ type Status struct {
 	PID       int         `json:"pid"`
 	StartedAt time.Time   `json:"startedAt"`
 	Ready     bool        `json:"ready"`
+	Instance  string      `json:"instance"` // in the names of interfaces, tables and control groups
 	DataDir   string      `json:"dataDir"`
 	API       string      `json:"api"` // URL
 	Node      string      `json:"node"`

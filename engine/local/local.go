@@ -118,7 +118,7 @@ func Open(ctx context.Context, o Options) (_ *Local, err error) {
 	}
 	defer func() {
 		if err != nil {
-			l.Close()
+			l.abandon()
 		}
 	}()
 	if l.cgroups == nil {
@@ -156,6 +156,26 @@ func Open(ctx context.Context, o Options) (_ *Local, err error) {
 	}
 	l.sweep()
 	return l, nil
+}
+
+// abandon closes an engine that could not be opened. Where no container runs,
+// nothing of it stays on the machine.
+func (l *Local) abandon() {
+	l.stop()
+	l.ended.Wait()
+	idle := false
+	if l.mon != nil && l.lock != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		// It refuses while it has containers that run.
+		_, err := l.mon.Call(ctx, &wire.Request{Op: wire.OpShutdown})
+		idle = err == nil
+	}
+	if idle {
+		l.complain("run directory", clearRunDir(l.o.RunDir))
+		l.complain("control group", retryBusy(func() error { return l.cgroups.Remove(l.o.CgroupRoot) }))
+	}
+	l.Close()
 }
 
 // prepareDirs makes the directories and takes the lock on them.

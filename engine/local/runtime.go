@@ -33,6 +33,16 @@ type ociRuntime struct {
 // ErrNoRuntime says what to install.
 var ErrNoRuntime = errors.New("no OCI runtime works here: install crun (or runc), as by: apt-get install crun")
 
+// RuntimeError is an ErrNoRuntime that tells why each of those tried does not do.
+type RuntimeError struct{ Tried []error }
+
+func (e *RuntimeError) Error() string {
+	return errors.Join(append([]error{ErrNoRuntime}, e.Tried...)...).Error()
+}
+
+// Is makes it an ErrNoRuntime.
+func (e *RuntimeError) Is(target error) bool { return target == ErrNoRuntime }
+
 // chooseRuntime takes the runtime that was found to work in this run of the
 // machine, or tries those that there are: crun first, since it starts a container
 // in a third of runc's time.
@@ -46,6 +56,7 @@ func (l *Local) chooseRuntime(ctx context.Context) (*ociRuntime, error) {
 	for _, name := range candidates {
 		path, err := exec.LookPath(name)
 		if err != nil {
+			why = append(why, err)
 			continue
 		}
 		r := &ociRuntime{Path: path, Stamp: stamp(path)}
@@ -67,10 +78,7 @@ func (l *Local) chooseRuntime(ctx context.Context) (*ociRuntime, error) {
 		}
 		return r, writeAtomic(memory, b)
 	}
-	if l.o.Runtime != "" && len(why) == 0 {
-		return nil, fmt.Errorf("OCI runtime %s is not there: %w", l.o.Runtime, ErrNoRuntime)
-	}
-	return nil, errors.Join(append([]error{ErrNoRuntime}, why...)...)
+	return nil, &RuntimeError{why}
 }
 
 func stamp(path string) string {

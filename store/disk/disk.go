@@ -62,7 +62,7 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.Default()
 	}
 	if o.fs == nil {
-		o.fs = vfs.Default
+		o.fs = private{vfs.Default}
 	}
 	if o.retryAfter == 0 {
 		o.retryAfter = time.Second
