@@ -36,6 +36,14 @@ func (s *Server) InProcess(u *auth.User) *Backend {
 	return &Backend{s: s, user: u, agent: agent}
 }
 
+// Named is the same user under another default field manager, as a user agent
+// gives it over HTTP.
+func (b *Backend) Named(agent string) *Backend {
+	named := *b
+	named.agent = agent
+	return &named
+}
+
 func (b *Backend) request(k *kinds.Kind, namespace, name, sub string) *objects.Request {
 	if !k.Namespaced {
 		namespace = ""

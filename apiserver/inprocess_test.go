@@ -74,6 +74,9 @@ func TestInProcess(t *testing.T) {
 	if f := made.GetManagedFields(); len(f) != 1 || f[0].Manager != "tester" || f[0].Operation != "Update" {
 		t.Errorf("managed fields: %+v", f)
 	}
+	if named, err := b.Named("kubelet/v1").Create(ctx, k, configMap("named", "x", "1"), nil); err != nil || named.GetManagedFields()[0].Manager != "kubelet" {
+		t.Errorf("another name: %v, %+v", err, named)
+	}
 	if _, err := b.Create(ctx, k, configMap("a"), nil); !apierrors.IsAlreadyExists(err) {
 		t.Errorf("second create: %v", err)
 	}

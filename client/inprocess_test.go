@@ -134,3 +134,29 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
+
+// TestAs: reads and informers are shared, writes are another backend's.
+func TestAs(t *testing.T) {
+	b, p := open(t)
+	other := clienttest.NewBackend(clienttest.Table())
+	i := p.As(other)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"}}
+	if err := p.As(b).Create(t.Context(), cm.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	before := other.Writes()
+	if err := i.Get(t.Context(), crclient.ObjectKeyFromObject(cm), cm); err != nil {
+		t.Error(err)
+	}
+	if err := i.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "there"}}); err != nil {
+		t.Error(err)
+	}
+	if other.Writes() != before+1 {
+		t.Error("the write went elsewhere")
+	}
+	x, err1 := i.GetInformer(t.Context(), cm)
+	y, err2 := p.GetInformer(t.Context(), cm)
+	if err1 != nil || err2 != nil || x == nil || y == nil {
+		t.Error(err1, err2)
+	}
+}

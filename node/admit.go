@@ -36,6 +36,7 @@ func (w *worker) admit(now time.Time) {
 	}
 	reason, message := w.n.claim(w.pod)
 	if reason == "" {
+		w.n.classes.set(w.n, w.pod)
 		return
 	}
 	w.obs.Failure = &lifecycle.Failure{Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
@@ -65,6 +66,7 @@ func (n *Node) release(uid types.UID) {
 	n.mu.Lock()
 	delete(n.active, uid)
 	n.mu.Unlock()
+	n.classes.drop(n, uid)
 }
 
 // fits returns the kubelet's reason and message where the pod may not run here

@@ -44,6 +44,8 @@ type Node struct {
 	registered registration // used by Run alone
 	resources  resourceView
 	active     map[types.UID]*v1.Pod // admitted and not yet ended
+
+	classes classes
 }
 
 // New checks options and prepares directories. Nothing runs before Run.
@@ -65,6 +67,8 @@ func New(o Options) (*Node, error) {
 		active: map[types.UID]*v1.Pod{},
 	}
 	n.events = client.NewRecorder(o.Client, "kubelet", o.Name, t.Log)
+	groups, _ := o.Engine.(engine.Groups)
+	n.classes = classes{groups: groups, request: map[types.UID]int64{}}
 	n.handler = n.newHandler()
 	return n, nil
 }
@@ -92,6 +96,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	if err := n.register(ctx); err != nil {
 		return fmt.Errorf("node: register %s: %w", n.o.Name, err)
+	}
+	if err := n.classes.start(n, n.allocatable()); err != nil {
+		return fmt.Errorf("node: control groups of pods: %w", err)
 	}
 	if err := n.watch(ctx); err != nil {
 		return fmt.Errorf("node: watch: %w", err)

@@ -81,6 +81,9 @@ func (n *Node) podChanged(obj any) {
 	}
 	n.mu.Unlock()
 	if a != nil {
+		if !terminal {
+			n.classes.set(n, pod)
+		}
 		w.adopt(a)
 	} else if terminal {
 		w.obs.TornDown = true
@@ -117,6 +120,7 @@ func (n *Node) forget(w *worker) {
 		delete(n.workers, w.pod.UID)
 	}
 	n.mu.Unlock()
+	n.classes.drop(n, w.pod.UID)
 	w.stop()
 }
 

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 
+	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
 	"skiff.dev/skiff/controllers/loop"
@@ -12,8 +13,9 @@ import (
 // startControllers runs the control plane's reconcilers and the scheduler over
 // one client in this process.
 func (p *process) startControllers(context.Context) (func(), error) {
+	manager := p.as("system:kube-controller-manager", "kube-controller-manager", auth.GroupMasters)
 	env := &loop.Env{
-		Client: p.client,
+		Client: manager,
 		Cache:  p.client,
 		Kinds:  p.client,
 		Log:    p.tel.For("controllers").Log,
@@ -27,12 +29,20 @@ func (p *process) startControllers(context.Context) (func(), error) {
 		env.Wait()
 		return nil
 	})
+	schedules := p.as("system:kube-scheduler", "kube-scheduler", auth.GroupMasters)
 	sched := &scheduler.Scheduler{
-		Client:   p.client,
+		Client:   schedules,
 		Cache:    p.client,
-		Recorder: client.NewRecorder(p.client, "default-scheduler", "", p.tel.For("scheduler").Log),
+		Recorder: client.NewRecorder(schedules, "default-scheduler", p.cfg.NodeName, p.tel.For("scheduler").Log),
 		Log:      p.tel.For("scheduler").Log,
 	}
 	p.component("scheduler", sched.Run)
 	return nil, nil
+}
+
+// as is a client that writes as one of Kubernetes' components does: user is who it
+// is to admission and agent what managedFields call it. Reads share one cache.
+func (p *process) as(user, agent string, groups ...string) *client.Identity {
+	groups = append(groups, auth.GroupAuthenticated)
+	return p.client.As(p.api.InProcess(&auth.User{Name: user, Groups: groups}).Named(agent))
 }

@@ -64,16 +64,17 @@ func noRuntime(asked string, err error) error {
 
 // startNode runs this machine's node and serves its own API and the local socket.
 func (p *process) startNode(context.Context) (func(), error) {
+	kubelet := p.as("system:node:"+p.cfg.NodeName, "kubelet", "system:nodes")
 	volumes := volume.New(volume.Options{
 		Reader:  p.client,
-		Tokens:  volume.ClientTokens{Client: p.client},
+		Tokens:  volume.ClientTokens{Client: kubelet},
 		RootDir: p.cfg.Data,
 		Refresh: func(uid types.UID) { p.node.RefreshVolumes(uid) },
 	})
 	_, runtime := p.engine.Runtime()
 	n, err := node.New(node.Options{
 		Name:           p.cfg.NodeName,
-		Client:         p.client,
+		Client:         kubelet,
 		Cache:          p.client,
 		Engine:         p.engine,
 		Network:        p.network,

@@ -44,7 +44,6 @@ type Build struct {
 
 	// Files of the node's own making; "" leaves one out.
 	HostsFile, ResolvFile, HostnameFile, TerminationFile string
-	Shm                                                  string
 
 	LogPath        string
 	MemoryCapacity int64
@@ -153,7 +152,6 @@ func (b *Build) mounts(env *Env) ([]engine.Mount, error) {
 	file(b.HostsFile, "/etc/hosts", readOnlyRoot)
 	file(b.ResolvFile, "/etc/resolv.conf", readOnlyRoot)
 	file(b.HostnameFile, "/etc/hostname", readOnlyRoot)
-	file(b.Shm, "/dev/shm", false)
 	if c.TerminationMessagePath != "" {
 		file(b.TerminationFile, c.TerminationMessagePath, false)
 	}

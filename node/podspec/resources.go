@@ -66,8 +66,8 @@ func CgroupParent(pod *v1.Pod) string {
 	return p + "pod" + string(pod.UID)
 }
 
-// shares converts thousandths of a core.
-func shares(milli int64) int64 {
+// Shares converts thousandths of a core into the kernel's CPU shares.
+func Shares(milli int64) int64 {
 	if milli <= 0 {
 		return minShares
 	}
@@ -87,7 +87,7 @@ func ContainerResources(r *v1.ResourceRequirements) engine.Resources {
 	if limit, has := r.Limits[v1.ResourceCPU]; !ok && has {
 		cpu = limit
 	}
-	out := engine.Resources{CPUShares: shares(cpu.MilliValue())}
+	out := engine.Resources{CPUShares: Shares(cpu.MilliValue())}
 	if l, ok := r.Limits[v1.ResourceCPU]; ok && !l.IsZero() {
 		out.CPUQuota, out.CPUPeriod = quota(l.MilliValue()), cpuPeriod
 	}
@@ -144,7 +144,7 @@ func PodResources(pod *v1.Pod) engine.Resources {
 		}
 	}
 	cpu := requests[v1.ResourceCPU]
-	out := engine.Resources{CPUShares: shares(cpu.MilliValue())}
+	out := engine.Resources{CPUShares: Shares(cpu.MilliValue())}
 	if QoS(pod) == v1.PodQOSBestEffort {
 		return engine.Resources{CPUShares: minShares}
 	}
@@ -192,4 +192,27 @@ func burstableScore(c *v1.Container, capacity int64) int {
 		return 999
 	}
 	return int(score)
+}
+
+// The groups above those of pods, below the engine's root.
+const (
+	GroupPods       = "kubepods"
+	GroupBurstable  = GroupPods + "/burstable"
+	GroupBestEffort = GroupPods + "/besteffort"
+)
+
+// ClassGroups are the limits of the groups above pods that do not depend on pods:
+// what the node can give away, and the smallest share for best-effort pods.
+func ClassGroups(allocatable v1.ResourceList) map[string]engine.Resources {
+	all := engine.Resources{Memory: allocatable.Memory().Value()}
+	if cpu := allocatable.Cpu(); !cpu.IsZero() {
+		all.CPUShares = Shares(cpu.MilliValue())
+	}
+	return map[string]engine.Resources{GroupPods: all, GroupBestEffort: {CPUShares: minShares}}
+}
+
+// CPURequest is what a pod asks for, in thousandths of a core.
+func CPURequest(pod *v1.Pod) int64 {
+	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
+	return requests.Cpu().MilliValue()
 }
