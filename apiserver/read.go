@@ -228,7 +228,7 @@ func (c *call) writePage(p *page) {
 func (c *call) writePartials(p *page, meta metav1.ListMeta) {
 	l := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, 0, len(p.items))}
 	for _, e := range p.items {
-		x := partial(e.Object)
+		x := partial(c.kind, e.Object)
 		x.SetGroupVersionKind(c.metaKind("PartialObjectMetadata"))
 		l.Items = append(l.Items, *x)
 	}

@@ -45,7 +45,7 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 		return s, nil
 	}
 	for _, req := range fs.Requirements() {
-		get := fieldGetter(k, req.Field)
+		get := fieldGetter(k, v, req.Field)
 		if get == nil {
 			return nil, unknownField(k, v, req.Field)
 		}
@@ -54,22 +54,33 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 	return s, nil
 }
 
-func fieldGetter(k *kinds.Kind, name string) func(kinds.Object) string {
+func fieldGetter(k *kinds.Kind, v *kinds.Version, name string) func(kinds.Object) string {
 	switch name {
 	case "metadata.name":
 		return func(o kinds.Object) string { return o.GetName() }
 	case "metadata.namespace":
-		if k.Namespaced || len(k.Fields) == 0 {
+		if k.Namespaced || !hasFields(k, v) {
 			return func(o kinds.Object) string { return o.GetNamespace() }
 		}
+	}
+	if v != nil && v.FieldLabels != nil {
+		name = v.FieldLabels[name]
 	}
 	return k.Fields[name]
 }
 
+// hasFields tells whether a form of a kind has field labels of its own.
+func hasFields(k *kinds.Kind, v *kinds.Version) bool {
+	if v != nil && v.FieldLabels != nil {
+		return len(v.FieldLabels) > 0
+	}
+	return len(k.Fields) > 0
+}
+
 // unknownField words the error as Kubernetes does: kinds with field labels of
 // their own and those with only the general ones differ.
-func unknownField(k *kinds.Kind, _ *kinds.Version, name string) error {
-	if len(k.Fields) == 0 {
+func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
+	if !hasFields(k, v) {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
 	}
 	return apierrors.NewBadRequest("field label not supported: " + name)

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"time"
 
@@ -36,7 +37,7 @@ func (c *call) transformed(code int, e *cache.Entry) {
 		t.table.ResourceVersion = e.Object.GetResourceVersion()
 		c.object(code, c.metaKind("Table"), &t.table)
 	case "PartialObjectMetadata":
-		c.object(code, c.metaKind("PartialObjectMetadata"), partial(e.Object))
+		c.object(code, c.metaKind("PartialObjectMetadata"), partial(c.kind, e.Object))
 	default:
 		c.fail(notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + c.goType(false) + ")"))
 	}
@@ -62,11 +63,17 @@ func notAcceptable(message string) error {
 }
 
 // partial is an object's metadata alone.
-func partial(obj kinds.Object) *metav1.PartialObjectMetadata {
+func partial(k *kinds.Kind, obj kinds.Object) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{}
 	if m, ok := obj.(metav1.ObjectMetaAccessor); ok {
 		if om, ok := m.GetObjectMeta().(*metav1.ObjectMeta); ok {
 			p.ObjectMeta = *om
+		}
+	}
+	for _, hidden := range k.HiddenAnnotations {
+		if _, ok := p.Annotations[hidden]; ok {
+			p.Annotations = maps.Clone(p.Annotations)
+			delete(p.Annotations, hidden)
 		}
 	}
 	return p
@@ -132,7 +139,7 @@ func (t *tableMaker) add(e *cache.Entry) error {
 }
 
 func (c *call) partialJSON(obj kinds.Object) ([]byte, error) {
-	body, err := json.Marshal(partial(obj))
+	body, err := json.Marshal(partial(c.kind, obj))
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,8 @@ func (c *call) virtual() {
 		c.writePage(&page{revision: c.s.cache.Revision()})
 		return
 	case "get":
-		c.fail(apierrors.NewNotFound(c.kind.GroupResource(), c.info.Name))
+		// Kubernetes names the kind here where it names the resource elsewhere.
+		c.fail(apierrors.NewNotFound(schema.GroupResource{Group: c.kind.Group, Resource: c.kind.Singular}, c.info.Name))
 		return
 	default:
 		c.notAllowed()

@@ -248,7 +248,7 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 // transformed is an object as Table or metadata. Only the first table has columns.
 func (w *watcher) transformed(e *cache.Entry) ([]byte, error) {
 	if !w.table {
-		obj := partial(e.Object)
+		obj := partial(w.c.kind, e.Object)
 		if w.c.out.Media == codec.JSON {
 			return w.c.partialJSON(e.Object)
 		}
@@ -336,7 +336,7 @@ func (w *watcher) bookmark(revision int64, initial bool) bool {
 		obj.SetAnnotations(map[string]string{initialEvents: "true"})
 	}
 	if w.c.out.As != "" {
-		return w.encoded(watch.Bookmark, w.c.metaKind("PartialObjectMetadata"), partial(obj))
+		return w.encoded(watch.Bookmark, w.c.metaKind("PartialObjectMetadata"), partial(w.c.kind, obj))
 	}
 	return w.send(watch.Bookmark, &cache.Entry{Object: obj})
 }

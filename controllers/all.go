@@ -18,6 +18,8 @@ import (
 	"skiff.dev/skiff/controllers/nodeipam"
 	"skiff.dev/skiff/controllers/nodelifecycle"
 	"skiff.dev/skiff/controllers/podgc"
+	"skiff.dev/skiff/controllers/pvcprotection"
+	"skiff.dev/skiff/controllers/pvprotection"
 	"skiff.dev/skiff/controllers/replicaset"
 	"skiff.dev/skiff/controllers/rootca"
 	"skiff.dev/skiff/controllers/serviceaccount"
@@ -47,6 +49,8 @@ var All = []Controller{
 	{"namespace", namespace.Start},
 	{"garbagecollector", garbagecollector.Start},
 	{"podgc", podgc.Start},
+	{"pvcprotection", pvcprotection.Start},
+	{"pvprotection", pvprotection.Start},
 }
 
 // Start starts all of them. The cache of env has to be started by the caller,

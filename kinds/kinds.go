@@ -92,6 +92,10 @@ type Kind struct {
 	Cells   func(obj Object, now time.Time) []any
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields map[string]func(obj Object) string
+
+	// HiddenAnnotations stand for fields of a type that only Kubernetes has inside:
+	// objects carry them, metadata shown alone (a Table's rows) does not.
+	HiddenAnnotations []string
 }
 
 // Version is one served form of a kind.
@@ -112,6 +116,9 @@ type Version struct {
 	// ToHub and FromHub convert; in is left alone, parts of it may be shared.
 	ToHub   func(in runtime.Object) (Object, error)
 	FromHub func(in Object) (runtime.Object, error)
+	// FieldLabels are the fields that are selectable through this form, by its own
+	// names for them, and their names in Kind.Fields; nil means all of Kind.Fields.
+	FieldLabels map[string]string
 	// Deprecated is the text of the Warning header; "" for a current version.
 	Deprecated string
 	// Old versions disappear with --old-api-versions=false.

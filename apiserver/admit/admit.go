@@ -28,7 +28,8 @@ type Options struct {
 func Default(o Options) admission.Chain {
 	c := admission.Chain{
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
-		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, &DefaultIngressClass{},
+		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &RuntimeClass{}, &DefaultIngressClass{},
+		&PodResize{},
 	}
 	if o.Rules != nil && o.Authorizer != nil {
 		c = append(admission.Chain{&Escalation{o.Rules, o.Authorizer}}, c...)
@@ -89,6 +90,7 @@ var (
 	serviceAccounts = gr("", "serviceaccounts")
 	priorityClasses = gr("scheduling.k8s.io", "priorityclasses")
 	storageClasses  = gr("storage.k8s.io", "storageclasses")
+	runtimeClasses  = gr("node.k8s.io", "runtimeclasses")
 	ingressClasses  = gr(networkingGroup, "ingressclasses")
 )
 

@@ -34,8 +34,7 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t *target, object 
 	}
 	if p.Spec.NodeName == "" {
 		// A pod without a node has written nothing yet.
-		w.Header().Set("Content-Type", "text/plain")
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	h, err := s.node(r.Context(), p)

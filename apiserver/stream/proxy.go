@@ -141,19 +141,19 @@ func (s *Streams) serviceURL(t *target) (*url.URL, error) {
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", t.name))
 	}
+	obj, found := s.Reader.Object(v1.Resource("services"), t.namespace, name)
+	svc, isService := obj.(*v1.Service)
+	if !found || !isService {
+		return nil, apierrors.NewNotFound(v1.Resource("services"), name)
+	}
 	if number, err := strconv.ParseInt(port, 10, 64); err == nil {
-		obj, found := s.Reader.Object(v1.Resource("services"), t.namespace, name)
-		svc, isService := obj.(*v1.Service)
-		if !found || !isService {
-			return nil, apierrors.NewNotFound(v1.Resource("services"), name)
-		}
 		i := slices.IndexFunc(svc.Spec.Ports, func(p v1.ServicePort) bool { return int64(p.Port) == number })
 		if i < 0 {
 			return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", number, name))
 		}
 		port = svc.Spec.Ports[i].Name
 	}
-	obj, found := s.Reader.Object(v1.Resource("endpoints"), t.namespace, name)
+	obj, found = s.Reader.Object(v1.Resource("endpoints"), t.namespace, name)
 	//lint:ignore SA1019 Kubernetes' own proxy reads the old kind
 	eps, isEndpoints := obj.(*v1.Endpoints)
 	if !found || !isEndpoints {

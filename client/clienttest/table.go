@@ -37,6 +37,8 @@ func Table() *kinds.Table {
 		row[corev1.Endpoints, corev1.EndpointsList]("", "v1", "Endpoints", "endpoints", true),
 		row[corev1.ConfigMap, corev1.ConfigMapList]("", "v1", "ConfigMap", "configmaps", true),
 		row[corev1.Secret, corev1.SecretList]("", "v1", "Secret", "secrets", true),
+		row[corev1.PersistentVolume, corev1.PersistentVolumeList]("", "v1", "PersistentVolume", "persistentvolumes", false, "status"),
+		row[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList]("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true, "status"),
 		row[corev1.ServiceAccount, corev1.ServiceAccountList]("", "v1", "ServiceAccount", "serviceaccounts", true),
 		row[corev1.Event, corev1.EventList]("", "v1", "Event", "events", true),
 		row[appsv1.ReplicaSet, appsv1.ReplicaSetList]("apps", "v1", "ReplicaSet", "replicasets", true, "status", "scale"),

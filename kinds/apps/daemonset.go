@@ -36,6 +36,8 @@ func daemonSet() *kinds.Kind {
 		Subresources:   row.WithStatus(func(d, old T) { d.Spec = old.Spec }, validateDaemonSetStatusUpdate, "spec"),
 		Columns:        daemonSetColumns(),
 		Cells:          rules.Cells(daemonSetCells),
+
+		HiddenAnnotations: []string{appsv1.DeprecatedTemplateGeneration},
 	}
 }
 
@@ -59,6 +61,9 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		d.Spec.RevisionHistoryLimit = ptr.To[int32](10)
 	}
 	defaultTemplate(&d.Spec.Template)
+	if _, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !ok {
+		setTemplateGeneration(d, 0) // Kubernetes' conversion always writes it
+	}
 }
 
 // The number of template changes is kept for clients of extensions/v1beta1; apps/v1

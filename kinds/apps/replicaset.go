@@ -20,7 +20,7 @@ func replicaSet() *kinds.Kind {
 		Group: group, Version: "v1", Kind: "ReplicaSet", List: "ReplicaSetList",
 		Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldReplicaSets()...),
+		Served:         append(replicaSetHub(), oldReplicaSets()...),
 		New:            row.Make[appsv1.ReplicaSet](),
 		NewList:        row.MakeAny[appsv1.ReplicaSetList](),
 		Name:           rules.DNSSubdomain,
@@ -42,6 +42,14 @@ func replicaSet() *kinds.Kind {
 		return row.Scaled{Want: &r.Spec.Replicas, Have: r.Status.Replicas, Selector: r.Spec.Selector}
 	})
 	return k
+}
+
+// replicaSetHub has no field labels: only the versions before apps/v1 knew
+// status.replicas (AddFieldLabelConversionFunc in pkg/apis/apps/v1beta2/conversion.go).
+func replicaSetHub() []kinds.Version {
+	v := row.Hub(group, "v1")
+	v[0].FieldLabels = map[string]string{}
+	return v
 }
 
 func defaultReplicaSet(r *appsv1.ReplicaSet) {

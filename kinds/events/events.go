@@ -27,10 +27,29 @@ func Versions() []kinds.Version {
 		}),
 		convert.Instead(func(in *corev1.Event, out *eventsv1beta1.Event) error { return same.Convert(fromCore(in), out) }),
 	)
-	return []kinds.Version{
+	vs := []kinds.Version{
 		convert.Current[corev1.Event, eventsv1.Event, eventsv1.EventList](c, eventsv1.SchemeGroupVersion, nil),
 		convert.Old[corev1.Event, eventsv1beta1.Event, eventsv1beta1.EventList](c, eventsv1beta1.SchemeGroupVersion, "Event", nil),
 	}
+	for i := range vs {
+		vs[i].FieldLabels = fieldLabels
+	}
+	return vs
+}
+
+// fieldLabels are core's fields under this group's names
+// (AddFieldLabelConversionsForEvent in pkg/apis/events/v1/conversion.go).
+var fieldLabels = map[string]string{
+	"reason":                    "reason",
+	"regarding.kind":            "involvedObject.kind",
+	"regarding.namespace":       "involvedObject.namespace",
+	"regarding.name":            "involvedObject.name",
+	"regarding.uid":             "involvedObject.uid",
+	"regarding.apiVersion":      "involvedObject.apiVersion",
+	"regarding.resourceVersion": "involvedObject.resourceVersion",
+	"regarding.fieldPath":       "involvedObject.fieldPath",
+	"reportingController":       "reportingComponent",
+	"type":                      "type",
 }
 
 func toCore(e *eventsv1.Event) *corev1.Event {
