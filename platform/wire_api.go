@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,6 +27,7 @@ import (
 	"skiff.dev/skiff/auth/policy"
 	"skiff.dev/skiff/auth/token"
 	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/all"
 	"skiff.dev/skiff/kinds/scheme"
 	"skiff.dev/skiff/store"
@@ -221,42 +223,56 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	return undo, nil
 }
 
+// policyWriters is how many objects are written at once: writes that wait for the
+// disk together share one sync.
+const policyWriters = 32
+
 // reconcilePolicy writes the roles and bindings that every cluster has, as far as
 // they are missing.
 func reconcilePolicy(ctx context.Context, b client.Backend, types *runtime.Scheme) error {
+	var group errgroup.Group
+	group.SetLimit(policyWriters)
 	for _, want := range policy.Default().Objects() {
-		gvk, err := apiutil.GVKForObject(want, types)
-		if err != nil {
-			return err
-		}
-		k, ok := b.Kind(gvk)
-		if !ok {
-			return fmt.Errorf("no kind for %T", want)
-		}
-		have, err := b.Get(ctx, k, want.GetNamespace(), want.GetName())
-		if apierrors.IsNotFound(err) {
-			have, err = nil, nil
-		}
-		if err != nil {
-			return err
-		}
-		write, recreate := policy.Reconcile(want, have)
-		switch {
-		case write == nil:
-		case have == nil:
-			_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
-		case recreate:
-			if err = b.Delete(ctx, k, have.GetNamespace(), have.GetName(), &metav1.DeleteOptions{}); err == nil {
-				_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
+		group.Go(func() error {
+			if err := reconcileObject(ctx, b, types, want); err != nil {
+				return fmt.Errorf("%T %s: %w", want, want.GetName(), err)
 			}
-		default:
-			_, err = b.Update(ctx, k, "", write, &metav1.UpdateOptions{})
-		}
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", k.Kind, want.GetName(), err)
-		}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
+}
+
+func reconcileObject(ctx context.Context, b client.Backend, types *runtime.Scheme, want kinds.Object) error {
+	gvk, err := apiutil.GVKForObject(want, types)
+	if err != nil {
+		return err
+	}
+	k, ok := b.Kind(gvk)
+	if !ok {
+		return errors.New("no such kind")
+	}
+	have, err := b.Get(ctx, k, want.GetNamespace(), want.GetName())
+	if apierrors.IsNotFound(err) {
+		have, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	write, recreate := policy.Reconcile(want, have)
+	switch {
+	case write == nil:
+		return nil
+	case have == nil:
+		_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
+	case recreate:
+		if err = b.Delete(ctx, k, have.GetNamespace(), have.GetName(), &metav1.DeleteOptions{}); err == nil {
+			_, err = b.Create(ctx, k, write, &metav1.CreateOptions{})
+		}
+	default:
+		_, err = b.Update(ctx, k, "", write, &metav1.UpdateOptions{})
+	}
+	return err
 }
 
 // portRange reads "30000-32767".
