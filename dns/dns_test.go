@@ -253,3 +253,39 @@ func BenchmarkReply(b *testing.B) {
 		}
 	}
 }
+
+// TestNamesThatDifferInCase: DNS has one answer for them, and keeps it when the
+// other goes.
+func TestNamesThatDifferInCase(t *testing.T) {
+	x := newIndex()
+	service := func(ip string) *corev1.Service {
+		return &corev1.Service{Spec: corev1.ServiceSpec{ClusterIPs: []string{ip}}}
+	}
+	check := func(want string) {
+		t.Helper()
+		e := x.entries[key{"default", "web"}]
+		got := ""
+		if e != nil {
+			got = e.addresses[0].String()
+		}
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	x.setService("default", "Web", service("10.0.0.1"))
+	x.setService("default", "WEB", service("10.0.0.2"))
+	check("10.0.0.1")
+	x.setService("default", "web", service("10.0.0.3"))
+	check("10.0.0.3")
+	x.setService("default", "Web", service("10.0.0.4"))
+	check("10.0.0.3")
+	x.setService("default", "WEB", nil)
+	check("10.0.0.3")
+	x.setService("default", "web", nil)
+	check("10.0.0.4")
+	x.setService("default", "Web", nil)
+	check("")
+	if len(x.services) != 0 {
+		t.Errorf("%v stay", x.services)
+	}
+}

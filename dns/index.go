@@ -16,7 +16,7 @@ import (
 type index struct {
 	mu         sync.RWMutex
 	namespaces map[string]bool
-	services   map[key]*corev1.Service
+	services   map[key][]named
 	slices     map[key]map[string]*discoveryv1.EndpointSlice // by service, by name of the slice
 	entries    map[key]*entry
 	pointers   map[netip.Addr]map[key]string // names for an address: labels before the zone
@@ -24,6 +24,14 @@ type index struct {
 
 // key names a service, in small letters as DNS compares.
 type key struct{ namespace, name string }
+
+// named is a service under its own name. Where old manifests are welcome, names may
+// have capital letters: of names that differ in case alone, DNS knows the one in
+// small letters, or else the oldest in the index.
+type named struct {
+	name    string
+	service *corev1.Service
+}
 
 // entry is a service as DNS shows it.
 type entry struct {
@@ -50,7 +58,7 @@ type endpoint struct {
 func newIndex() *index {
 	return &index{
 		namespaces: map[string]bool{},
-		services:   map[key]*corev1.Service{},
+		services:   map[key][]named{},
 		slices:     map[key]map[string]*discoveryv1.EndpointSlice{},
 		entries:    map[key]*entry{},
 		pointers:   map[netip.Addr]map[key]string{},
@@ -74,10 +82,20 @@ func (x *index) setService(namespace, name string, s *corev1.Service) {
 	k := serviceKey(namespace, name)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s == nil {
+	list := x.services[k]
+	i := slices.IndexFunc(list, func(n named) bool { return n.name == name })
+	switch {
+	case s != nil && i >= 0:
+		list[i].service = s
+	case s != nil && name == k.name:
+		list = slices.Insert(list, 0, named{name, s})
+	case s != nil:
+		list = append(list, named{name, s})
+	case i >= 0:
+		list = slices.Delete(list, i, i+1)
+	}
+	if x.services[k] = list; len(list) == 0 {
 		delete(x.services, k)
-	} else {
-		x.services[k] = s
 	}
 	x.rebuild(k)
 }
@@ -114,16 +132,16 @@ func (x *index) rebuild(k key) {
 		x.point(k, old, false)
 		delete(x.entries, k)
 	}
-	s := x.services[k]
-	if s == nil {
+	if len(x.services[k]) == 0 {
 		return
 	}
-	e := newEntry(s, x.slices[k])
+	s := x.services[k][0]
+	e := newEntry(s.service, s.name, x.slices[k])
 	x.entries[k] = e
 	x.point(k, e, true)
 }
 
-func newEntry(s *corev1.Service, slices map[string]*discoveryv1.EndpointSlice) *entry {
+func newEntry(s *corev1.Service, name string, slices map[string]*discoveryv1.EndpointSlice) *entry {
 	e := &entry{}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		e.external = s.Spec.ExternalName
@@ -138,7 +156,7 @@ func newEntry(s *corev1.Service, slices map[string]*discoveryv1.EndpointSlice) *
 		}
 	}
 	if e.headless() {
-		e.endpoints = endpointsOf(slices)
+		e.endpoints = endpointsOf(name, slices)
 	}
 	return e
 }
@@ -150,14 +168,18 @@ func protocol(p corev1.Protocol) string {
 	return strings.ToLower(string(p))
 }
 
-// endpointsOf lists the ready endpoints of slices, each address once for a name.
-func endpointsOf(all map[string]*discoveryv1.EndpointSlice) []endpoint {
+// endpointsOf lists the ready endpoints of a service's slices, each address once for a
+// name.
+func endpointsOf(service string, all map[string]*discoveryv1.EndpointSlice) []endpoint {
 	type id struct {
 		host string
 		addr netip.Addr
 	}
 	found := map[id]*endpoint{}
 	for _, s := range all {
+		if s.Labels[discoveryv1.LabelServiceName] != service {
+			continue // of one whose name differs in case
+		}
 		var ports []port
 		for _, p := range s.Ports {
 			q := port{protocol: "tcp"}

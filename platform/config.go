@@ -59,7 +59,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.NodePorts, "node-ports", "30000-32767", "ports of NodePort services")
 	fs.StringVar(&c.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster")
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
-	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1")
+	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 

@@ -44,7 +44,7 @@ func TestCourseManifests(t *testing.T) {
 			t.Errorf("%s: %s", strings.TrimPrefix(f, root), out)
 		}
 	}
-	for _, ns := range []string{"helloworld", "shoppingportal", "shoppingportal-hpa", "roar", "default"} {
+	for _, ns := range courseNamespaces {
 		names := strings.Fields(must(t)(c.kubectl("get", "deployments", "-n", ns, "-o", "name")))
 		for _, name := range names {
 			if out, err := c.kubectl("rollout", "status", name, "-n", ns, "--timeout=90s"); err != nil {
@@ -53,10 +53,69 @@ func TestCourseManifests(t *testing.T) {
 			}
 		}
 	}
-	for port, want := range map[string]string{"31790": "roar-web"} {
-		if got := page(t, "http://"+c.nodeIP+":"+port+"/"); !strings.Contains(got, want) {
-			t.Errorf("node port %s says %q", port, got)
+	podsEnd(t, c)
+	servicesAnswer(t, c)
+}
+
+// courseNamespaces are those that the course material uses.
+var courseNamespaces = []string{"helloworld", "shoppingportal", "shoppingportal-hpa", "roar", "default"}
+
+// podsEnd waits until every pod is Ready or has done its work.
+func podsEnd(t *testing.T, c *cluster) {
+	for _, ns := range courseNamespaces {
+		for _, pod := range strings.Fields(must(t)(c.kubectl("get", "pods", "-n", ns, "-o", "name"))) {
+			if _, err := c.kubectl("wait", "-n", ns, pod, "--for=condition=Ready", "--timeout=60s"); err == nil {
+				continue
+			}
+			phase := must(t)(c.kubectl("get", "-n", ns, pod, "-o", "jsonpath={.status.phase}"))
+			if phase != "Succeeded" {
+				out, _ := c.kubectl("describe", "-n", ns, pod)
+				t.Errorf("%s in %s is %s\n%s", pod, ns, phase, out)
+			}
 		}
+	}
+}
+
+// servicesAnswer asks each service that has pods: a client pod by the service's name,
+// and the machine by the node port.
+func servicesAnswer(t *testing.T, c *cluster) {
+	must(t)(c.kubectl("run", "client", "--image=busybox", "--image-pull-policy=IfNotPresent", "--", "sleep", "3600"))
+	must(t)(c.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=30s"))
+	asked, nodePorts := 0, 0
+	for _, ns := range courseNamespaces {
+		lines := must(t)(c.kubectl("get", "services", "-n", ns, "-o",
+			`jsonpath={range .items[?(@.spec.selector)]}{.metadata.name} {.spec.ports[0].port} {.spec.ports[0].nodePort}{"\n"}{end}`))
+		for line := range strings.Lines(lines) {
+			f := strings.Fields(line)
+			pods := must(t)(c.kubectl("get", "endpointslices", "-n", ns, "-l", "kubernetes.io/service-name="+f[0], "-o", "jsonpath={.items[*].endpoints[*].addresses[0]}"))
+			if strings.TrimSpace(pods) == "" {
+				t.Logf("%s in %s selects no pod of the course", f[0], ns)
+				continue
+			}
+			asked++
+			url := "http://" + f[0] + "." + ns + ":" + f[1] + "/"
+			if out, err := c.kubectl("exec", "client", "--", "standin", "get", url); err != nil || !strings.Contains(out, " from ") {
+				t.Errorf("%s: %v", url, err)
+			}
+			if len(f) == 3 {
+				nodePorts++
+				if got := page(t, "http://"+c.nodeIP+":"+f[2]+"/"); !strings.Contains(got, " from ") {
+					t.Errorf("%s in %s: node port %s says %q", f[0], ns, f[2], got)
+				}
+			}
+		}
+	}
+	t.Logf("%d services answer, %d of them on node ports", asked, nodePorts)
+	if asked < 5 || nodePorts < 3 {
+		t.Errorf("only %d services and %d node ports were there to be asked", asked, nodePorts)
+	}
+	if got := page(t, "http://"+c.nodeIP+":31790/"); !strings.Contains(got, "roar-web") {
+		t.Errorf("node port 31790 says %q", got)
+	}
+	// A service without a selector gets what its Endpoints say.
+	got := must(t)(c.kubectl("get", "endpointslices", "-n", "helloworld", "-l", "kubernetes.io/service-name=mysql-without-container", "-o", "jsonpath={.items[*].endpoints[*].addresses[0]}"))
+	if got != "1.2.3.4" {
+		t.Errorf("the service without a selector has the endpoints %q", got)
 	}
 }
 
