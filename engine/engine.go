@@ -98,6 +98,7 @@ type ContainerSpec struct {
 	ID      string // "" lets the engine choose 64 hex digits
 	Name    string // unique among containers where not empty
 	Sandbox string // id, or "" for namespaces of its own
+	PIDOf   string // id of a running container whose PID namespace this one shares; "" is the sandbox's rule
 	Labels  map[string]string
 
 	Image string // reference or image id; must be in the store

@@ -79,6 +79,10 @@ func (w *worker) create(pod *v1.Pod, c *v1.Container, kind lifecycle.Kind, attem
 		n.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: %v", err)
 		return &startError{reason: reason, message: err.Error(), delay: retryConfig}
 	}
+	if spec.PIDOf, err = w.target(pod, c.Name); err != nil {
+		n.containerEvent(pod, c.Name, v1.EventTypeWarning, "Failed", "Error: %v", err)
+		return &startError{reason: reasonConfigError, message: err.Error(), delay: retryConfig}
+	}
 	made, err := n.o.Engine.Create(ctx, spec)
 	if errors.Is(err, engine.ErrExists) {
 		// A crash came between this container's creation and its start.
@@ -123,6 +127,24 @@ func (w *worker) create(pod *v1.Pod, c *v1.Container, kind lifecycle.Kind, attem
 	w.apply(c.Name, w.container(c.Name), now)
 	w.mu.Unlock()
 	return nil
+}
+
+// target is the container whose processes an ephemeral container asks to see; ""
+// for none.
+func (w *worker) target(pod *v1.Pod, name string) (string, error) {
+	for i := range pod.Spec.EphemeralContainers {
+		e := &pod.Spec.EphemeralContainers[i]
+		if e.Name != name || e.TargetContainerName == "" {
+			continue
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if c := w.container(e.TargetContainerName); c.ID != "" {
+			return c.ID, nil
+		}
+		return "", fmt.Errorf("unable to find target container %s", e.TargetContainerName)
+	}
+	return "", nil
 }
 
 // isTag: the name that the pod uses is one that the store knows in full.

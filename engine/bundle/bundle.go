@@ -37,6 +37,7 @@ type Input struct {
 	Image   *imagespec.ImageConfig
 	Sandbox *engine.Sandbox // nil without one
 	SHM     string          // directory to bind at /dev/shm, "" for one of its own
+	PIDNS   string          // PID namespace to join instead of the sandbox's; "" for none
 	Root    string          // where the runtime finds the root filesystem
 	Cgroup  string          // the container's own group
 	User    User
@@ -128,14 +129,17 @@ func setNamespaces(s *specs.Spec, in *Input, m *Machine) {
 		if sb.UTSNS != "" {
 			add(specs.UTSNamespace, sb.UTSNS)
 		}
-		if !sb.Spec.HostPID {
+		switch {
+		case in.PIDNS != "":
+			add(specs.PIDNamespace, in.PIDNS)
+		case !sb.Spec.HostPID:
 			add(specs.PIDNamespace, sb.PIDNS)
 		}
 	} else {
 		add(specs.NetworkNamespace, "")
 		add(specs.IPCNamespace, "")
 		add(specs.UTSNamespace, "")
-		add(specs.PIDNamespace, "")
+		add(specs.PIDNamespace, in.PIDNS)
 		s.Hostname = in.Spec.Hostname
 	}
 	if m.CgroupVersion == 2 && !in.Spec.Privileged {

@@ -484,6 +484,17 @@ func sandboxes(s *suite) {
 		if got := strings.TrimPrefix(out, want); (got != "0\n") != shared {
 			s.Errorf("shared %v: other's processes seen: %q", shared, got)
 		}
+		spec = sh("ps | grep -c 'sleep 1000$'")
+		spec.Sandbox, spec.PIDOf = id, id+"-first"
+		if c, out := s.run(spec); out == "0\n" {
+			s.Errorf("shared %v: the target's processes are not seen: %d %q", shared, c.ExitCode, out)
+		}
+		spec.PIDOf = "unknown"
+		if c, err := s.e.Create(s.ctx, spec); err == nil {
+			if err := s.e.Start(s.ctx, c.Spec.ID); err == nil {
+				s.Error("shares the processes of no container")
+			}
+		}
 		if err := s.e.RemoveSandbox(s.ctx, id); err != nil {
 			s.Fatal(err)
 		}

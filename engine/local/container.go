@@ -223,7 +223,19 @@ func (l *Local) config(c *container) (*bundleConfig, error) {
 		sb := s.Sandbox
 		in.Sandbox, in.SHM = &sb, s.SHM
 	}
+	if spec.PIDOf != "" {
+		var target *container
+		if target, err = l.find(spec.PIDOf); err == nil && target.now.PID == 0 {
+			err = engine.ErrNotRun
+		}
+		if err == nil {
+			in.PIDNS = fmt.Sprintf("/proc/%d/ns/pid", target.now.PID)
+		}
+	}
 	l.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("share the processes of container %s: %w", spec.PIDOf, err)
+	}
 	if spec.Sandbox != "" && in.Sandbox == nil {
 		return nil, fmt.Errorf("sandbox %s: %w", spec.Sandbox, engine.ErrNotFound)
 	}

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -24,6 +25,11 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Scripts wait more than they work.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	var err error
 	if shared.dir, err = os.MkdirTemp("", "skiff-platform-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
