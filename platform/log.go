@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 
+	"k8s.io/klog/v2"
+
 	"skiff.dev/skiff/telemetry"
 )
 
@@ -13,6 +15,13 @@ import (
 // trouble, told at the debug level.
 func quietLog(t *telemetry.Telemetry) *log.Logger {
 	return log.New(debugWriter{t.Log}, "", 0)
+}
+
+// quietLibraries sends what Kubernetes' libraries log of their own accord, such as
+// a client that hung up on exec, to the debug level.
+func quietLibraries(t *telemetry.Telemetry) {
+	klog.LogToStderr(false)
+	klog.SetOutput(debugWriter{t.For("kubernetes").Log})
 }
 
 type debugWriter struct{ log *slog.Logger }

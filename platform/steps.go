@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"skiff.dev/skiff/cli/localapi"
+	"skiff.dev/skiff/store"
 )
 
 // stepper runs the steps of a start in order, tells each with its time, and when
@@ -36,6 +40,7 @@ func (s *stepper) run(ctx context.Context, name string, do func(context.Context)
 		if ctx.Err() != nil {
 			err = &Fault{What: "the start was interrupted", Err: err}
 		}
+		err = explain(err)
 		var f *Fault
 		if errors.As(err, &f) {
 			st.Err, st.Hint = f.What, f.Do
@@ -43,6 +48,21 @@ func (s *stepper) run(ctx context.Context, name string, do func(context.Context)
 	}
 	s.done = append(s.done, st)
 	s.tell(st)
+	return err
+}
+
+// explain says what to do about failures that any step may meet.
+func explain(err error) error {
+	var f *Fault
+	var corrupt *store.CorruptError
+	switch {
+	case errors.As(err, &f):
+	case errors.Is(err, store.ErrNoSpace), errors.Is(err, unix.ENOSPC):
+		return &Fault{What: "the disk of the data directory is full: " + err.Error(), Do: "make room and start again; nothing is lost", Err: err}
+	case errors.As(err, &corrupt):
+		what, _, _ := strings.Cut(err.Error(), "\n")
+		return &Fault{What: what, Do: "restore the directory store of the data directory from a backup, or begin anew with: skiff reset", Err: err}
+	}
 	return err
 }
 

@@ -32,6 +32,7 @@ func run(ctx context.Context, c *Config, out io.Writer) error {
 		stopping: make(chan localapi.StopRequest, 1),
 		failed:   make(chan error, 1),
 	}
+	quietLibraries(p.tel)
 	s := &stepper{tell: rep.step}
 	starting, giveUp := context.WithCancel(ctx)
 	p.giveUp = giveUp

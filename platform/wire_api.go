@@ -30,7 +30,6 @@ import (
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/all"
 	"skiff.dev/skiff/kinds/scheme"
-	"skiff.dev/skiff/store"
 	"skiff.dev/skiff/store/disk"
 )
 
@@ -102,13 +101,7 @@ func (p *process) makeCertificates(context.Context) (func(), error) {
 
 func (p *process) openStore(context.Context) (func(), error) {
 	s, err := disk.Open(filepath.Join(p.cfg.Data, "store"), disk.Options{Logger: p.tel.For("store").Log})
-	var corrupt *store.CorruptError
-	switch {
-	case errors.Is(err, store.ErrNoSpace):
-		return nil, &Fault{What: "the disk of " + p.cfg.Data + " is full", Do: "make room and start again; nothing is lost", Err: err}
-	case errors.As(err, &corrupt):
-		return nil, &Fault{What: err.Error(), Do: "restore " + p.cfg.Data + "/store from a backup, or begin anew with: skiff reset", Err: err}
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	p.store = s

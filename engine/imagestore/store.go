@@ -70,6 +70,9 @@ type Store struct {
 	use   sync.RWMutex
 	inUse func(imageID string) (container string, used bool)
 
+	// working is held for reading while content is brought in.
+	working sync.RWMutex
+
 	mu    sync.Mutex
 	cache map[digest.Digest]*unpacked // by target
 	pulls map[string]*pull
@@ -131,6 +134,7 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 	s.leases = metadata.NewLeaseManager(s.db)
 	s.applier = apply.NewFileSystemApplier(s.content)
 	// What a crash has left half made is not referenced, once its lease is gone.
+	s.dropIngests()
 	if err := s.dropLeases(ctx); err != nil {
 		return nil, err
 	}
@@ -185,11 +189,34 @@ func (s *Store) withLease(ctx context.Context) (_ context.Context, done func(), 
 	if err != nil {
 		return nil, nil, err
 	}
+	s.working.RLock()
 	return leases.WithLease(ctx, l.ID), func() {
+		s.working.RUnlock()
+		s.dropIngests()
 		if err := s.leases.Delete(context.WithoutCancel(ctx), l); err != nil && !errdefs.IsNotFound(err) {
 			s.tel.Log.Warn("lease of image work stays", "err", err)
 		}
 	}, nil
+}
+
+// dropIngests deletes content that was begun and not finished, unless some is just
+// coming in. The library keeps it for a day and, where the disk was full when it
+// began, for good: it cannot read its own notes about it then.
+func (s *Store) dropIngests() {
+	if !s.working.TryLock() {
+		return // the last to finish does it
+	}
+	defer s.working.Unlock()
+	dir := filepath.Join(s.root, "content", "ingest")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.tel.Log.Warn("unfinished content stays", "err", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			s.tel.Log.Warn("unfinished content stays", "err", err)
+		}
+	}
 }
 
 // collect deletes what nothing refers to.

@@ -19,7 +19,10 @@ type V1 struct {
 	// dirs is each distinct hierarchy once; byController finds one by controller.
 	dirs         []string
 	byController map[string]string
-	rmdir        func(string) error
+	// unified is version 2's tree beside them, "" where there is none: no group is
+	// made there, but runc makes those of its containers.
+	unified string
+	rmdir   func(string) error
 }
 
 var v1Controllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "systemd"}
@@ -40,7 +43,15 @@ func NewV1(root string) *V1 {
 			t.dirs = append(t.dirs, d)
 		}
 	}
+	if d := root + "/unified"; exists(d + "/cgroup.procs") {
+		t.unified = d
+	}
 	return t
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Version implements Tree.
@@ -207,6 +218,9 @@ func (t *V1) Remove(p string) error {
 	var errs []error
 	for _, h := range t.dirs {
 		errs = append(errs, removeBelow(h+clean(p), t.rmdir))
+	}
+	if t.unified != "" {
+		errs = append(errs, removeBelow(t.unified+clean(p), t.rmdir))
 	}
 	return errors.Join(errs...)
 }

@@ -172,7 +172,7 @@ func (e *engine) close() error {
 // classify turns Pebble's errors into the store's.
 func classify(doing string, err error) error {
 	if pebble.IsCorruptionError(err) {
-		return &store.CorruptError{Where: doing, Err: err}
+		return &store.CorruptError{Where: doing, Err: err} // Pebble names the file
 	}
 	return fmt.Errorf("store: %s: %w", doing, err)
 }

@@ -90,6 +90,7 @@ func (c *cluster) foreground(t *testing.T, lastStep string) *exec.Cmd {
 	return nil
 }
 
+// load loads the stand-ins.
 func (c *cluster) load(t *testing.T) {
 	t.Helper()
 	archive, err := imageArchive()
