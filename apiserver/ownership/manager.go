@@ -30,9 +30,12 @@ type Manager struct {
 	find   func(schema.GroupVersionKind) (*kinds.Kind, bool)
 
 	once  sync.Once
-	types managedfields.TypeConverter
+	types types
+	known sync.Map // *kinds.Kind to knownType
 
-	shapes shapes
+	shapes   shapes // of created objects
+	outlines shapes // of applied documents
+	sets     sets
 
 	mu      sync.RWMutex
 	filters map[form]map[fieldpath.APIVersion]fieldpath.Filter
@@ -110,6 +113,12 @@ func (m *Manager) change(k *kinds.Kind, v *kinds.Version, sub string, live, obj 
 		obj.SetManagedFields(live.GetManagedFields())
 		return obj
 	}
+	if ours := obj.GetManagedFields(); sub != "" || ours == nil || sameEntries(ours, live.GetManagedFields()) {
+		if entries, done := m.update(k, sub, a, b, live.GetManagedFields(), manager); done {
+			obj.SetManagedFields(entries)
+			return obj
+		}
+	}
 	identity(a, live)
 	identity(b, obj)
 	out := m.slow(k, v, sub, a, b, manager)
@@ -145,6 +154,21 @@ func (m *Manager) typed(k *kinds.Kind, obj kinds.Object) runtime.Object {
 // Apply merges patch, an object of form v, into live and returns a new hub
 // object. A conflict is an *apierrors.StatusError.
 func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.Object, patch runtime.Object, manager string, force bool) (kinds.Object, error) {
+	name := m.outlineOf(k, v, sub, live, patch, manager)
+	if name != nil {
+		if obj, done := m.reapply(k, sub, live, patch, manager, name); done {
+			return obj, nil
+		}
+	}
+	obj, err := m.merge(k, v, sub, live, patch, manager, force)
+	if err == nil && name != nil {
+		m.remember(name, obj, sub, manager)
+	}
+	return obj, err
+}
+
+// merge asks apimachinery's field manager.
+func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.Object, patch runtime.Object, manager string, force bool) (kinds.Object, error) {
 	fm, err := m.fieldManager(k, v, sub)
 	if err != nil {
 		return nil, err
