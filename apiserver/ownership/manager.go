@@ -15,10 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	builtin "skiff.dev/skiff/apiserver/openapi/typed"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 )
@@ -30,6 +30,7 @@ type Manager struct {
 	find   func(schema.GroupVersionKind) (*kinds.Kind, bool)
 
 	once  sync.Once
+	err   error // of loading types
 	types types
 	known sync.Map // *kinds.Kind to knownType
 
@@ -185,9 +186,11 @@ func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
-// load parses the schemas of all built-in types.
+// load reads the schemas of all built-in types.
 func (m *Manager) load() {
-	m.types = types{applyconfigurations.NewTypeConverter(m.scheme), managedfields.NewDeducedTypeConverter()}
+	var known managedfields.TypeConverter
+	known, m.err = builtin.Converter(m.scheme)
+	m.types = types{known, managedfields.NewDeducedTypeConverter()}
 }
 
 // types knows the built-in types from their schemas, and deduces those of others
@@ -212,7 +215,9 @@ func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*ma
 	if codec.IsHub(v) {
 		v = nil
 	}
-	m.once.Do(m.load)
+	if m.once.Do(m.load); m.err != nil {
+		return nil, m.err
+	}
 	key := form{k, v, sub}
 	m.mu.RLock()
 	filters, ok := m.filters[key]

@@ -25,7 +25,9 @@ import (
 
 // typeOf is what a kind's schema says; ok is false for those without one.
 func (m *Manager) typeOf(k *kinds.Kind) (knownType, bool) {
-	m.once.Do(m.load)
+	if m.once.Do(m.load); m.err != nil {
+		return knownType{}, false
+	}
 	if v, ok := m.known.Load(k); ok {
 		t := v.(knownType)
 		return t, t.schema != nil

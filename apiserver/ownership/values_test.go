@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/randfill"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	builtin "skiff.dev/skiff/apiserver/openapi/typed"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/all"
@@ -231,6 +236,54 @@ func told(err error) string {
 		return "no conflict"
 	}
 	return fmt.Sprint(err)
+}
+
+// TestSameTypes holds that the embedded schemas say of random objects of every kind
+// and version what those of client-go's apply configurations say.
+func TestSameTypes(t *testing.T) {
+	types := scheme.New()
+	mine, err := builtin.Converter(types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := applyconfigurations.NewTypeConverter(types)
+	compared := 0
+	for _, k := range all.Table().All() {
+		for i := range k.Served {
+			v := &k.Served[i]
+			for seed := range int64(3) {
+				obj := codec.New(k, v)
+				filler(seed).Funcs(func(*runtime.RawExtension, randfill.Continue) {}).Fill(obj)
+				raw, err := json.Marshal(obj)
+				obj = codec.New(k, v)
+				if err != nil || json.Unmarshal(raw, obj) != nil {
+					continue
+				}
+				obj.GetObjectKind().SetGroupVersionKind(codec.GVK(k, v))
+				want, err1 := theirs.ObjectToTyped(obj, typed.AllowDuplicates)
+				got, err2 := mine.ObjectToTyped(obj, typed.AllowDuplicates)
+				if err1 != nil && strings.Contains(err1.Error(), "no type found") {
+					continue // client-go leaves some out
+				}
+				if (err1 == nil) != (err2 == nil) {
+					t.Errorf("%s: %v, but %v", codec.GVK(k, v), err2, err1)
+					break
+				}
+				if err1 != nil {
+					continue
+				}
+				x, err1 := want.ToFieldSet()
+				y, err2 := got.ToFieldSet()
+				if err1 != nil || err2 != nil || !x.Equals(y) {
+					t.Errorf("%s: %v, but %v", codec.GVK(k, v), y, x)
+				}
+				compared++
+			}
+		}
+	}
+	if compared < 150 {
+		t.Errorf("only %d objects could be compared", compared)
+	}
 }
 
 func copyInto(to, from kinds.Object) {
