@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,6 +35,7 @@ type call struct {
 	kind    *kinds.Kind
 	version *kinds.Version
 	out     request.Output
+	code    int // of the answer; 0: OK
 
 	warnings []string
 }
@@ -43,11 +45,16 @@ var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.Group
 // serve walks a request: who asks, for whom, whether they may, and what for.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r}
-	defer c.recover()
 	if r.URL.RawQuery != "" {
 		c.query = r.URL.Query()
 	}
 	c.info = request.Parse(r.Method, r.URL.Path, c.query)
+	begun := time.Now()
+	if g := s.metrics.begin(c); g != nil {
+		defer g.Dec()
+	}
+	defer func() { s.metrics.end(c, time.Since(begun)) }()
+	defer c.recover()
 	if !c.authenticate() || !c.authorize() {
 		return
 	}
@@ -128,8 +135,9 @@ func (c *call) notAllowed() {
 	c.fail(apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false))
 }
 
-func plainNotFound(w http.ResponseWriter) {
-	http.Error(w, "404 page not found", http.StatusNotFound)
+func (c *call) plainNotFound() {
+	c.code = http.StatusNotFound
+	http.Error(c.w, "404 page not found", http.StatusNotFound)
 }
 
 // find resolves the resource; it answers and returns false where there is none.
@@ -143,7 +151,7 @@ func (c *call) find() bool {
 	}
 	if !ok || in.BadSpecial {
 		if !c.s.hasGroup(in.Group) {
-			plainNotFound(c.w)
+			c.plainNotFound()
 		} else {
 			c.notFound()
 		}

@@ -36,10 +36,10 @@ func (c *call) path() {
 		return
 	}
 	if h := c.s.pathHandler(p); h != nil {
-		h.ServeHTTP(c.w, c.r.WithContext(auth.WithUser(c.ctx(), c.user)))
+		h.ServeHTTP(coded{c.w, c}, c.r.WithContext(auth.WithUser(c.ctx(), c.user)))
 		return
 	}
-	plainNotFound(c.w)
+	c.plainNotFound()
 }
 
 // pathHandler finds the handler of the longest path that fits.
@@ -88,7 +88,7 @@ func (c *call) health() {
 	c.w.Header().Set("X-Content-Type-Options", "nosniff")
 	if check != "" {
 		if !slices.Contains(all, check) {
-			plainNotFound(c.w)
+			c.plainNotFound()
 			return
 		}
 		all = []string{check}
@@ -108,6 +108,7 @@ func (c *call) health() {
 		}
 	}
 	if failed {
+		c.code = http.StatusInternalServerError
 		http.Error(c.w, b.String()+name+" check failed", http.StatusInternalServerError)
 		return
 	}

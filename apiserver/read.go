@@ -160,7 +160,7 @@ func (c *call) page(o *metainternal.ListOptions, sel *selection) (*page, error) 
 	}
 	more, left := false, int64(0)
 	v.snap.Ascend(c.info.Namespace, v.after, func(e *cache.Entry) bool {
-		if !more && !sel.matches(e.Object) {
+		if !more && !sel.selects(e) {
 			return true
 		}
 		if limit > 0 && len(p.items) == limit {
@@ -187,13 +187,13 @@ func (c *call) page(o *metainternal.ListOptions, sel *selection) (*page, error) 
 // one is a list that selects a name.
 func (p *page) one(c *call, v *view, sel *selection) {
 	if c.info.Namespace != "" || !c.kind.Namespaced {
-		if e := v.snap.Get(c.info.Namespace, sel.name); e != nil && sel.matches(e.Object) {
+		if e := v.snap.Get(c.info.Namespace, sel.name); e != nil && sel.selects(e) {
 			p.items = append(p.items, e)
 		}
 		return
 	}
 	v.snap.Ascend("", "", func(e *cache.Entry) bool {
-		if (e.Key == sel.name || strings.HasSuffix(e.Key, "/"+sel.name)) && sel.matches(e.Object) {
+		if (e.Key == sel.name || strings.HasSuffix(e.Key, "/"+sel.name)) && sel.selects(e) {
 			p.items = append(p.items, e)
 		}
 		return true

@@ -74,6 +74,7 @@ func (c *call) object(code int, gvk schema.GroupVersionKind, obj runtime.Object)
 	body, err := codec.Body(media, obj)
 	if err != nil {
 		c.s.tel.Log.Error("encode an answer", "path", c.r.URL.Path, "err", err)
+		c.code = http.StatusInternalServerError
 		http.Error(c.w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -98,6 +99,7 @@ func (c *call) body(code int, media codec.Media, gvk schema.GroupVersionKind, bo
 	*buf = b
 	c.head(media.ContentType())
 	c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	c.code = code
 	c.w.WriteHeader(code)
 	_, _ = c.w.Write(b) // the client may be gone; nobody else is to be told
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	selop "k8s.io/apimachinery/pkg/selection"
 
+	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/kinds"
 )
 
@@ -17,6 +18,7 @@ type selection struct {
 	name   string // of the one object asked for, or ""
 	labels labels.Selector
 	only   *labelTerm // the labels where they are one equality, the common case
+	marks  uint64     // of entries that may be selected: see cache.Mark
 	fields []fieldTerm
 }
 
@@ -32,11 +34,16 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 	s := &selection{}
 	if ls != nil && !ls.Empty() {
 		s.labels = ls
-		if reqs, ok := ls.Requirements(); ok && len(reqs) == 1 {
-			switch reqs[0].Operator() {
+		reqs, ok := ls.Requirements()
+		for i := range reqs {
+			switch reqs[i].Operator() {
 			case selop.Equals, selop.DoubleEquals, selop.In:
-				if vals := reqs[0].Values(); vals.Len() == 1 {
-					s.only = &labelTerm{reqs[0].Key(), vals.UnsortedList()[0]}
+				if vals := reqs[i].Values(); ok && vals.Len() == 1 {
+					only := &labelTerm{reqs[i].Key(), vals.UnsortedList()[0]}
+					s.marks |= cache.Mark(only.key, only.value)
+					if len(reqs) == 1 {
+						s.only = only
+					}
 				}
 			}
 		}
@@ -87,6 +94,9 @@ func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
 }
 
 func (s *selection) everything() bool { return s.name == "" && s.labels == nil && len(s.fields) == 0 }
+
+// selects tells whether an entry of the cache is selected.
+func (s *selection) selects(e *cache.Entry) bool { return e.MayHave(s.marks) && s.matches(e.Object) }
 
 func (s *selection) matches(obj kinds.Object) bool {
 	if s.name != "" && obj.GetName() != s.name {

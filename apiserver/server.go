@@ -28,6 +28,8 @@ type Server struct {
 	cache  *cache.Cache
 	engine *objects.Engine
 
+	metrics *metrics
+
 	accepted request.Accepted
 
 	stop    context.CancelFunc
@@ -44,6 +46,10 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	o.fill()
 	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	var err error
+	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
 	c, err := cache.New(ctx, o.Store, o.Table.All(), s.tel)
 	if err != nil {
 		return nil, err

@@ -122,7 +122,7 @@ func (w *watcher) begin(o *metainternal.ListOptions) (*cache.Snapshot, error) {
 func (w *watcher) initial(snap *cache.Snapshot, o *metainternal.ListOptions) bool {
 	ok := true
 	snap.Ascend(w.c.info.Namespace, "", func(e *cache.Entry) bool {
-		if !w.sel.matches(e.Object) {
+		if !w.sel.selects(e) {
 			return true
 		}
 		ok = w.send(watch.Added, e)
@@ -220,7 +220,7 @@ func (w *watcher) wants(e *cache.Entry) bool {
 		return false
 	}
 	ns := w.c.info.Namespace
-	return (ns == "" || e.Object.GetNamespace() == ns) && w.sel.matches(e.Object)
+	return (ns == "" || e.Object.GetNamespace() == ns) && w.sel.selects(e)
 }
 
 // send appends one event to the buffer.

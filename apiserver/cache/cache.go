@@ -310,7 +310,9 @@ func (k *Kind) decode(key string, value []byte, rev int64) (*Entry, error) {
 		return nil, &store.CorruptError{Where: k.prefix + key, Err: err}
 	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
-	return &Entry{Object: obj, Key: key, Revision: rev}, nil
+	e := &Entry{Object: obj, Key: key, Revision: rev}
+	e.mark()
+	return e, nil
 }
 
 // Trim gives back the memory of encodings that nobody asked for since the last

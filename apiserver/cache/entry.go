@@ -13,6 +13,8 @@ type Entry struct {
 	Object   kinds.Object
 	Key      string // namespace/name, or name
 	Revision int64
+	// marks has the bits of all labels: see Mark. Set when the cache takes the entry.
+	marks uint64
 
 	mu   sync.Mutex
 	used bool // since the last Trim
@@ -62,4 +64,29 @@ func (e *Entry) Trim() {
 	}
 	e.used = false
 	e.mu.Unlock()
+}
+
+// Mark is a bit that an entry with this label has in its marks. Others may have it
+// too: it spares looking at the labels of most entries that do not have one.
+func Mark(key, value string) uint64 {
+	h := uint64(14695981039346656037) // FNV-1a
+	for i := 0; i < len(key); i++ {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	h = (h ^ '=') * 1099511628211
+	for i := 0; i < len(value); i++ {
+		h = (h ^ uint64(value[i])) * 1099511628211
+	}
+	return 1 << (h >> 58)
+}
+
+// MayHave tells whether the entry may have labels with all these marks; false is
+// certain.
+func (e *Entry) MayHave(marks uint64) bool { return e.marks&marks == marks }
+
+// mark reads the labels once and for all.
+func (e *Entry) mark() {
+	for k, v := range e.Object.GetLabels() {
+		e.marks |= Mark(k, v)
+	}
 }

@@ -137,14 +137,14 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		if e, ok := ev.Decoded.(*Entry); ok {
 			e.Key, e.Revision = key, ev.ModRevision
 			e.Object.SetResourceVersion(strconv.FormatInt(ev.ModRevision, 10))
+			e.mark()
 			next = e
 		} else {
-			e, err := k.decode(key, ev.Value, ev.ModRevision)
-			if err != nil {
+			var err error
+			if next, err = k.decode(key, ev.Value, ev.ModRevision); err != nil {
 				k.cache.tel.Log.Error("an object of the store cannot be read", "key", ev.Key, "err", err)
 				return
 			}
-			next = e
 		}
 		k.tree.Set(next)
 		k.ring.add(Event{Old: old, New: next, Revision: ev.ModRevision})

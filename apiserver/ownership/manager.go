@@ -15,10 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	builtin "skiff.dev/skiff/apiserver/openapi/typed"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 )
@@ -30,9 +30,13 @@ type Manager struct {
 	find   func(schema.GroupVersionKind) (*kinds.Kind, bool)
 
 	once  sync.Once
-	types managedfields.TypeConverter
+	err   error // of loading types
+	types types
+	known sync.Map // *kinds.Kind to knownType
 
-	shapes shapes
+	shapes   shapes // of created objects
+	outlines shapes // of applied documents
+	sets     sets
 
 	mu      sync.RWMutex
 	filters map[form]map[fieldpath.APIVersion]fieldpath.Filter
@@ -110,6 +114,12 @@ func (m *Manager) change(k *kinds.Kind, v *kinds.Version, sub string, live, obj 
 		obj.SetManagedFields(live.GetManagedFields())
 		return obj
 	}
+	if ours := obj.GetManagedFields(); sub != "" || ours == nil || sameEntries(ours, live.GetManagedFields()) {
+		if entries, done := m.update(k, sub, a, b, live.GetManagedFields(), manager); done {
+			obj.SetManagedFields(entries)
+			return obj
+		}
+	}
 	identity(a, live)
 	identity(b, obj)
 	out := m.slow(k, v, sub, a, b, manager)
@@ -145,6 +155,21 @@ func (m *Manager) typed(k *kinds.Kind, obj kinds.Object) runtime.Object {
 // Apply merges patch, an object of form v, into live and returns a new hub
 // object. A conflict is an *apierrors.StatusError.
 func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.Object, patch runtime.Object, manager string, force bool) (kinds.Object, error) {
+	name := m.outlineOf(k, v, sub, live, patch, manager)
+	if name != nil {
+		if obj, done := m.reapply(k, sub, live, patch, manager, name); done {
+			return obj, nil
+		}
+	}
+	obj, err := m.merge(k, v, sub, live, patch, manager, force)
+	if err == nil && name != nil {
+		m.remember(name, obj, sub, manager)
+	}
+	return obj, err
+}
+
+// merge asks apimachinery's field manager.
+func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.Object, patch runtime.Object, manager string, force bool) (kinds.Object, error) {
 	fm, err := m.fieldManager(k, v, sub)
 	if err != nil {
 		return nil, err
@@ -161,9 +186,11 @@ func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
-// load parses the schemas of all built-in types.
+// load reads the schemas of all built-in types.
 func (m *Manager) load() {
-	m.types = types{applyconfigurations.NewTypeConverter(m.scheme), managedfields.NewDeducedTypeConverter()}
+	var known managedfields.TypeConverter
+	known, m.err = builtin.Converter(m.scheme)
+	m.types = types{known, managedfields.NewDeducedTypeConverter()}
 }
 
 // types knows the built-in types from their schemas, and deduces those of others
@@ -188,7 +215,9 @@ func (m *Manager) fieldManager(k *kinds.Kind, v *kinds.Version, sub string) (*ma
 	if codec.IsHub(v) {
 		v = nil
 	}
-	m.once.Do(m.load)
+	if m.once.Do(m.load); m.err != nil {
+		return nil, m.err
+	}
 	key := form{k, v, sub}
 	m.mu.RLock()
 	filters, ok := m.filters[key]

@@ -47,7 +47,9 @@ func (m *Manager) Scale(k *kinds.Kind, v *kinds.Version, parent kinds.Object, vi
 }
 
 func (s *Scale) manager() (*managedfields.FieldManager, error) {
-	s.m.once.Do(s.m.load)
+	if s.m.once.Do(s.m.load); s.m.err != nil {
+		return nil, s.m.err
+	}
 	c := viewConverter{s.gvk, s.m.scheme}
 	return managedfields.NewDefaultFieldManager(s.m.types, c, c, c, s.gvk, s.gvk.GroupVersion(), "scale", nil)
 }
