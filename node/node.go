@@ -131,6 +131,10 @@ func (n *Node) engineEvent(e engine.Event) {
 		n.spawn(n.relist)
 		return
 	}
+	if e.Type == engine.EventSandbox {
+		n.sandboxGone(e.ID)
+		return
+	}
 	if e.Container == nil {
 		return
 	}
@@ -149,6 +153,24 @@ func (n *Node) relist() {
 	for _, c := range all {
 		if w := n.workerOf(c); w != nil {
 			w.observe(engine.Event{Type: engine.EventStarted, ID: c.Spec.ID, Container: c})
+		}
+	}
+	sandboxes, err := n.o.Engine.Sandboxes(n.ctx)
+	if err != nil {
+		n.log.Error("cannot list sandboxes", "error", err)
+		return
+	}
+	there := map[string]bool{}
+	for _, s := range sandboxes {
+		there[s.Spec.ID] = true
+	}
+	for _, w := range n.allWorkers() {
+		w.mu.Lock()
+		id := w.sandbox
+		w.mu.Unlock()
+		// One that is being made is not in w.sandbox yet.
+		if id != "" && !there[id] {
+			w.sandboxGone(id)
 		}
 	}
 }

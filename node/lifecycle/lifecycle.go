@@ -78,6 +78,10 @@ type Container struct {
 	Reason                string // of the exit: Completed, Error, OOMKilled, ...
 	Message               string // termination message
 
+	// Stale: the newest instance belonged to a sandbox that is gone. Init containers
+	// have to run again then.
+	Stale bool
+
 	// Last is the instance before the newest.
 	Last *v1.ContainerStateTerminated
 
