@@ -46,6 +46,7 @@ type Node struct {
 	active     map[types.UID]*v1.Pod // admitted and not yet ended
 
 	classes classes
+	relief  relief
 }
 
 // New checks options and prepares directories. Nothing runs before Run.
@@ -69,6 +70,7 @@ func New(o Options) (*Node, error) {
 	n.events = client.NewRecorder(o.Client, "kubelet", o.Name, t.Log)
 	groups, _ := o.Engine.(engine.Groups)
 	n.classes = classes{groups: groups, request: map[types.UID]int64{}}
+	n.relief.busy = make(chan struct{}, 1)
 	n.handler = n.newHandler()
 	return n, nil
 }

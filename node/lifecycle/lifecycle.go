@@ -55,6 +55,8 @@ type Failure struct {
 	Reason, Message string
 	// Rejected pods never ran: their containers are not reported.
 	Rejected bool
+	// Grace is what the pod gets to end, where not its own.
+	Grace *time.Duration
 	// Condition is set True with the reason given, where not nil (DisruptionTarget).
 	Condition *v1.PodCondition
 }

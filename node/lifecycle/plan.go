@@ -47,6 +47,9 @@ func Grace(pod *v1.Pod, o *Observed) time.Duration {
 		// (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced).
 		return MinGrace
 	}
+	if o.Failure != nil && o.Failure.Grace != nil && pod.DeletionTimestamp == nil {
+		return *o.Failure.Grace
+	}
 	g := int64(30)
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		g = *pod.Spec.TerminationGracePeriodSeconds
