@@ -246,6 +246,10 @@ const (
 	EventOOM     EventType = "oom"
 	EventRemoved EventType = "removed"
 	EventLost    EventType = "lost"
+	// EventSandbox tells that a sandbox, whose id is ID, cannot hold containers any
+	// more: it was removed, or the init of its PID namespace has died, which is told
+	// with the end or the failed start of a container at the latest. Container is nil.
+	EventSandbox EventType = "sandbox-gone"
 )
 
 // Event is one change of one container. Container is its state after it.

@@ -11,6 +11,8 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"skiff.dev/skiff/node/lifecycle"
+	"skiff.dev/skiff/node/podspec"
+	"skiff.dev/skiff/node/pressure"
 )
 
 // resourceView is the part of the Node object that admission reads; it is kept by
@@ -19,6 +21,7 @@ type resourceView struct {
 	name        string
 	allocatable v1.ResourceList
 	labels      map[string]string
+	pressure    pressure.Conditions
 }
 
 // admit decides once whether this node runs the pod at all, as the kubelet's
@@ -54,6 +57,9 @@ func (n *Node) claim(pod *v1.Pod) (reason, message string) {
 		if uid != pod.UID {
 			active = append(active, p)
 		}
+	}
+	if message = pressure.Refuse(pod, podspec.QoS(pod) == v1.PodQOSBestEffort, n.resources.pressure); message != "" {
+		return "Evicted", message
 	}
 	if reason, message = fits(pod, active, n.resources); reason == "" {
 		n.active[pod.UID] = pod

@@ -47,6 +47,9 @@ func (w *worker) adopt(a *adoption) {
 	if phase := w.pod.Status.Phase; phase == v1.PodSucceeded || phase == v1.PodFailed {
 		w.obs.Failure = &lifecycle.Failure{Reason: w.pod.Status.Reason, Message: w.pod.Status.Message}
 	}
+	if w.sandbox == "" && len(a.containers) > 0 && w.obs.Failure == nil {
+		w.anew() // the machine has restarted
+	}
 	if w.sandbox == "" || w.pod.DeletionTimestamp != nil || w.obs.Gone || w.obs.Failure != nil {
 		return
 	}

@@ -103,37 +103,26 @@ func less(capacity, reserved v1.ResourceList) v1.ResourceList {
 	return out
 }
 
-// pressure reads how short memory, disk and process ids are. The thresholds are
-// the kubelet's defaults: 100Mi of memory, 10% of the disk, 5% of its inodes.
-type pressure struct{ memory, disk, pids bool }
-
-func (n *Node) pressure(ctx context.Context) pressure {
-	var p pressure
-	if avail := meminfo("MemAvailable"); avail > 0 {
-		p.memory = avail < 100<<20
-	}
-	if u, err := n.o.Engine.Images().Usage(ctx); err == nil && u.Total > 0 {
-		p.disk = u.Free < u.Total/10 || u.Inodes > 0 && u.InodesFree < u.Inodes/20
-	}
-	p.pids = pidsShort()
-	return p
-}
-
-func pidsShort() bool {
+// pids is how many more processes the machine can have, and how many at all; 0, 0
+// where that is not known.
+func pids() (free, total int64) {
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
-		return false
+		return 0, 0
 	}
 	f := strings.Fields(string(load))
 	if len(f) < 4 {
-		return false
+		return 0, 0
 	}
-	_, total, ok := strings.Cut(f[3], "/")
+	_, running, ok := strings.Cut(f[3], "/")
 	limit, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if !ok || err != nil {
-		return false
+		return 0, 0
 	}
-	t, err1 := strconv.ParseInt(total, 10, 64)
+	t, err1 := strconv.ParseInt(running, 10, 64)
 	m, err2 := strconv.ParseInt(strings.TrimSpace(string(limit)), 10, 64)
-	return err1 == nil && err2 == nil && t > m-m/20
+	if err1 != nil || err2 != nil {
+		return 0, 0
+	}
+	return m - t, m
 }

@@ -46,6 +46,7 @@ type Node struct {
 	active     map[types.UID]*v1.Pod // admitted and not yet ended
 
 	classes classes
+	relief  relief
 }
 
 // New checks options and prepares directories. Nothing runs before Run.
@@ -69,6 +70,7 @@ func New(o Options) (*Node, error) {
 	n.events = client.NewRecorder(o.Client, "kubelet", o.Name, t.Log)
 	groups, _ := o.Engine.(engine.Groups)
 	n.classes = classes{groups: groups, request: map[types.UID]int64{}}
+	n.relief.busy = make(chan struct{}, 1)
 	n.handler = n.newHandler()
 	return n, nil
 }
@@ -131,6 +133,10 @@ func (n *Node) engineEvent(e engine.Event) {
 		n.spawn(n.relist)
 		return
 	}
+	if e.Type == engine.EventSandbox {
+		n.sandboxGone(e.ID)
+		return
+	}
 	if e.Container == nil {
 		return
 	}
@@ -149,6 +155,24 @@ func (n *Node) relist() {
 	for _, c := range all {
 		if w := n.workerOf(c); w != nil {
 			w.observe(engine.Event{Type: engine.EventStarted, ID: c.Spec.ID, Container: c})
+		}
+	}
+	sandboxes, err := n.o.Engine.Sandboxes(n.ctx)
+	if err != nil {
+		n.log.Error("cannot list sandboxes", "error", err)
+		return
+	}
+	there := map[string]bool{}
+	for _, s := range sandboxes {
+		there[s.Spec.ID] = true
+	}
+	for _, w := range n.allWorkers() {
+		w.mu.Lock()
+		id := w.sandbox
+		w.mu.Unlock()
+		// One that is being made is not in w.sandbox yet.
+		if id != "" && !there[id] {
+			w.sandboxGone(id)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/engine"
+	"skiff.dev/skiff/node/pressure"
 	"skiff.dev/skiff/telemetry"
 )
 
@@ -49,6 +50,9 @@ type Options struct {
 	// StaticPods is a directory of manifests that run without an API server having
 	// asked for them; "" for none.
 	StaticPods string
+
+	// Measure tells what is left of the machine's memory and disk; nil reads it.
+	Measure func() pressure.Measured
 
 	Version        string // of this program, as kubeletVersion
 	RuntimeVersion string // as containerRuntimeVersion

@@ -2,6 +2,7 @@ package node
 
 import (
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"skiff.dev/skiff/node/lifecycle"
 )
@@ -32,4 +33,9 @@ func podRef(pod *v1.Pod) *v1.ObjectReference {
 		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name,
 		UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 	}
+}
+
+// ref is the node as the kubelet names it in events: its name for a UID.
+func (n *Node) ref() *v1.ObjectReference {
+	return &v1.ObjectReference{Kind: "Node", Name: n.o.Name, UID: types.UID(n.o.Name)}
 }

@@ -37,7 +37,7 @@ func (n *Node) register(ctx context.Context) error {
 	status := n.nodeStatus(ctx, nil)
 	labels := n.labels()
 	n.mu.Lock()
-	n.resources = resourceView{name: n.o.Name, allocatable: status.Allocatable, labels: labels}
+	n.resources = resourceView{name: n.o.Name, allocatable: status.Allocatable, labels: labels, pressure: n.resources.pressure}
 	n.mu.Unlock()
 
 	node := &v1.Node{}
@@ -119,7 +119,7 @@ func (n *Node) nodeStatus(ctx context.Context, old []v1.NodeCondition) v1.NodeSt
 		s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
 	}
 	s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.o.Name})
-	p := n.pressure(ctx)
+	p := n.conditions(ctx)
 	now := metav1.NewTime(time.Now().Truncate(time.Second))
 	add := func(t v1.NodeConditionType, on bool, reason, message string) {
 		c := v1.NodeCondition{Type: t, Status: v1.ConditionFalse, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now}
@@ -137,12 +137,12 @@ func (n *Node) nodeStatus(ctx context.Context, old []v1.NodeCondition) v1.NodeSt
 		}
 		return no
 	}
-	add(v1.NodeMemoryPressure, p.memory, choose(p.memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"),
-		choose(p.memory, "kubelet has insufficient memory available", "kubelet has sufficient memory available"))
-	add(v1.NodeDiskPressure, p.disk, choose(p.disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure"),
-		choose(p.disk, "kubelet has disk pressure", "kubelet has no disk pressure"))
-	add(v1.NodePIDPressure, p.pids, choose(p.pids, "KubeletHasInsufficientPID", "KubeletHasSufficientPID"),
-		choose(p.pids, "kubelet has insufficient PID available", "kubelet has sufficient PID available"))
+	add(v1.NodeMemoryPressure, p.Memory, choose(p.Memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"),
+		choose(p.Memory, "kubelet has insufficient memory available", "kubelet has sufficient memory available"))
+	add(v1.NodeDiskPressure, p.Disk, choose(p.Disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure"),
+		choose(p.Disk, "kubelet has disk pressure", "kubelet has no disk pressure"))
+	add(v1.NodePIDPressure, p.PID, choose(p.PID, "KubeletHasInsufficientPID", "KubeletHasSufficientPID"),
+		choose(p.PID, "kubelet has insufficient PID available", "kubelet has sufficient PID available"))
 	add(v1.NodeReady, true, "KubeletReady", "kubelet is posting ready status")
 	if list, err := n.o.Engine.Images().List(ctx); err == nil {
 		s.Images = nodeImages(list)
@@ -190,6 +190,7 @@ func (n *Node) heartbeat(ctx context.Context) {
 		n.log.Warn("cannot renew the node's lease", "error", err)
 	}
 	now := n.nodeStatus(ctx, n.registered.status.Conditions)
+	n.relieve()
 	if time.Since(n.registered.reported) < statusInterval && sameStatus(&now, &n.registered.status) {
 		return
 	}

@@ -60,4 +60,3 @@ func (w *worker) applyResize(pod *v1.Pod, changed []resizing) {
 		w.n.event(pod, v1.EventTypeWarning, "ResizeError", "Error resizing pod: %v", err)
 	}
 }
-

@@ -31,6 +31,7 @@ import (
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/enginetest"
 	"skiff.dev/skiff/network"
+	"skiff.dev/skiff/node/pressure"
 	"skiff.dev/skiff/volume"
 )
 
@@ -351,6 +352,7 @@ type fakeVolumes struct {
 	mu    sync.Mutex
 	calls []string
 	fail  error
+	dir   string // before the paths
 }
 
 func (f *fakeVolumes) Mount(_ context.Context, pod *v1.Pod) (map[string]volume.Mount, error) {
@@ -359,7 +361,7 @@ func (f *fakeVolumes) Mount(_ context.Context, pod *v1.Pod) (map[string]volume.M
 	f.calls = append(f.calls, "mount "+pod.Name)
 	out := map[string]volume.Mount{}
 	for _, v := range pod.Spec.Volumes {
-		out[v.Name] = volume.Mount{Path: "/volumes/" + v.Name}
+		out[v.Name] = volume.Mount{Path: f.dir + "/volumes/" + v.Name}
 	}
 	return out, f.fail
 }
@@ -381,10 +383,13 @@ type rig struct {
 	node   *Node
 	dir    string
 	stop   func()
+
+	measure func() pressure.Measured
 }
 
 func newRig(t *testing.T, dir string) *rig {
 	r := &rig{t: t, api: newMemAPI(), engine: enginetest.NewFake("busybox"), net: &fakeNetwork{}, vols: &fakeVolumes{}, dir: dir}
+	r.measure = func() pressure.Measured { return pressure.Measured{} }
 	return r
 }
 
@@ -393,6 +398,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	n, err := New(Options{
 		Name: "n1", Client: r.api, Cache: memCache{a: r.api}, Engine: r.engine, Network: r.net, Volumes: r.vols,
+		Measure: r.measure,
 		NodeIPs: []string{"192.0.2.1"}, RootDir: r.dir, ClusterDNS: []string{"10.96.0.10"},
 		Capacity: v1.ResourceList{"cpu": mustQuantity("4"), "memory": mustQuantity("8Gi"), "ephemeral-storage": mustQuantity("100Gi")},
 	})

@@ -45,13 +45,18 @@ func (n *Node) logPath(pod *v1.Pod, container string, attempt int) string {
 // files. After a restart of this process it looks up again what is there.
 func (w *worker) setup() {
 	w.mu.Lock()
-	pod, sandbox, attempt := w.pod, w.sandbox, w.attempt
+	pod, sandbox, attempt, lost := w.pod, w.sandbox, w.attempt, w.lostSandbox
 	w.mu.Unlock()
 	if !w.n.acquire(w.ctx) {
 		return
 	}
 	defer w.n.relinquish()
 
+	if lost != "" {
+		if err := w.n.o.Engine.RemoveSandbox(w.ctx, lost); err != nil {
+			w.n.log.Warn("cannot remove a lost sandbox", "sandbox", lost, "error", err)
+		}
+	}
 	vols, ips, sandbox, err := w.prepare(pod, sandbox, attempt)
 
 	w.mu.Lock()
@@ -61,8 +66,15 @@ func (w *worker) setup() {
 	if sandbox != "" {
 		w.obs.HadSandbox = true
 	}
+	if sandbox != lost {
+		w.lostSandbox = ""
+	}
 	if err != nil {
 		w.setupFailed(pod, err)
+		return
+	}
+	if w.lostSandbox != "" {
+		w.kickLocked() // lost meanwhile
 		return
 	}
 	w.volumes, w.obs.IPs, w.obs.SandboxReady = vols, ips, true

@@ -38,6 +38,7 @@ type worker struct {
 	firstAt            time.Time
 	busySince, busyEnd time.Time
 	sandbox            string // id, "" for none
+	lostSandbox        string // id of one that is of no use, to be removed
 	attempt            int    // of the sandbox
 	volumes            map[string]volume.Mount
 	mountErr           string // last FailedMount message, to tell it once a change

@@ -2,8 +2,10 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -17,6 +19,9 @@ func mountEmptyDir(_ context.Context, v *Volumes, r *request) (Mount, error) {
 		e = &v1.EmptyDirVolumeSource{}
 	}
 	m := Mount{Path: r.dir}
+	if ready, err := v.ready(r, e.Medium); ready || err != nil {
+		return m, err
+	}
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
 		return m, err
 	}
@@ -37,8 +42,35 @@ func mountEmptyDir(_ context.Context, v *Volumes, r *request) (Mount, error) {
 	if err := os.Chmod(r.dir, 0o777); err != nil {
 		return m, err
 	}
-	return m, v.own(r, r.dir)
+	if err := v.own(r, r.dir); err != nil {
+		return m, err
+	}
+	return m, v.setReady(r)
 }
+
+// ready tells whether the directory was made whole before: what the pod has done
+// with it since, to owners and modes too, is the pod's. One of memory is gone after
+// a restart of the machine.
+func (v *Volumes) ready(r *request, medium v1.StorageMedium) (bool, error) {
+	for _, path := range []string{v.readyFile(r), r.dir} {
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	if medium == v1.StorageMediumMemory {
+		return v.o.Mounter.IsMount(r.dir)
+	}
+	return true, nil
+}
+
+// readyFile lies beside the pod's volumes and goes with them.
+func (v *Volumes) readyFile(r *request) string {
+	return filepath.Join(v.podDir(r.pod.UID), "volumes", ".ready-"+r.vol.Name)
+}
+
+func (v *Volumes) setReady(r *request) error { return os.WriteFile(v.readyFile(r), nil, 0o600) }
 
 // tmpfs mounts memory at dir unless it is mounted already.
 func (v *Volumes) tmpfs(dir string, size int64, mode os.FileMode) error {

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -23,12 +24,17 @@ const (
 )
 
 // own gives a writable volume to the pod's fsGroup. With the policy OnRootMismatch
-// only the top is looked at.
+// all of it is taken to be right where the top is.
 // https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
 func (v *Volumes) own(r *request, dir string) error {
 	g := fsGroup(r.pod)
 	if g == nil {
 		return nil
+	}
+	if p := r.pod.Spec.SecurityContext.FSGroupChangePolicy; p != nil && *p == v1.FSGroupChangeOnRootMismatch {
+		if info, err := os.Stat(dir); err == nil && owned(info, *g) {
+			return nil
+		}
 	}
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -36,6 +42,12 @@ func (v *Volumes) own(r *request, dir string) error {
 		}
 		return v.give(path, d.Type(), int(*g))
 	})
+}
+
+// owned tells whether a directory has the group and the bits that own gives it.
+func owned(info fs.FileInfo, gid int64) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int64(st.Gid) == gid && info.Mode()&groupDir == groupDir
 }
 
 func (v *Volumes) give(path string, t fs.FileMode, gid int) error {

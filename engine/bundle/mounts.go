@@ -29,7 +29,7 @@ func setMounts(s *specs.Spec, in *Input, m *Machine) error {
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 	}
 	if in.SHM != "" {
-		std[len(std)-1] = specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.SHM, Options: []string{"rbind", "rprivate"}}
+		std[len(std)-1] = specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.SHM, Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev"}}
 	}
 	own := slices.Clone(c.Mounts)
 	// A mount over a directory must come before the mounts in it.

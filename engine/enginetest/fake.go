@@ -159,6 +159,7 @@ func (f *Fake) RemoveSandbox(ctx context.Context, id string) error {
 	if _, ok := f.sandboxes[id]; ok {
 		f.record("remove sandbox %s", id)
 		delete(f.sandboxes, id)
+		f.hub.Publish(engine.Event{Type: engine.EventSandbox, ID: id, Time: time.Now()})
 	}
 	return nil
 }

@@ -168,7 +168,8 @@ func (f *Fake) Exit(id string, code int) { f.end(id, code, "", false) }
 // OOM ends a container as the kernel does when it uses too much memory.
 func (f *Fake) OOM(id string) { f.end(id, 137, "", true) }
 
-// Reboot ends all containers as a restart of the machine does.
+// Reboot ends all containers and unpins all namespaces, as a restart of the machine
+// does.
 func (f *Fake) Reboot() {
 	f.mu.Lock()
 	ids := make([]string, 0, len(f.containers))
@@ -179,6 +180,9 @@ func (f *Fake) Reboot() {
 	for _, id := range ids {
 		f.end(id, 255, "the machine restarted", false)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.sandboxes)
 }
 
 func (f *Fake) end(id string, code int, message string, oom bool) {

@@ -495,8 +495,20 @@ func sandboxes(s *suite) {
 				s.Error("shares the processes of no container")
 			}
 		}
+		ctx, cancel := context.WithCancel(s.ctx)
+		events := s.e.Events(ctx)
 		if err := s.e.RemoveSandbox(s.ctx, id); err != nil {
 			s.Fatal(err)
+		}
+		cancel()
+		told := 0
+		for e := range events {
+			if e.Type == engine.EventSandbox && e.ID == id {
+				told++
+			}
+		}
+		if told != 1 {
+			s.Errorf("%d events of the sandbox's end", told)
 		}
 		if _, err := os.Stat(sb.NetNS); !errors.Is(err, os.ErrNotExist) {
 			s.Errorf("%v", err)

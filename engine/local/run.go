@@ -55,6 +55,9 @@ func (l *Local) Start(ctx context.Context, id string) error {
 	l.mu.Unlock()
 	if err != nil {
 		l.complain("container "+id, l.clean(context.WithoutCancel(ctx), c))
+		l.mu.Lock()
+		l.checkPause(c.record.Spec.Sandbox)
+		l.mu.Unlock()
 		return startError("start "+id, c.command(), err)
 	}
 	l.running(c, task)
@@ -167,6 +170,8 @@ func (l *Local) ranToEnd(c *container, exit *wire.Exit) {
 	}
 	c.setExit(exit)
 	c.keepTerminal(-1)
+	// First, so that nobody starts it again in there.
+	l.checkPause(c.record.Spec.Sandbox)
 	l.publish(engine.EventExited, c)
 	l.mu.Unlock()
 	l.ended.Go(func() {

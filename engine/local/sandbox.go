@@ -1,12 +1,14 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +28,8 @@ type sandbox struct {
 	Sandbox engine.Sandbox
 	SHM     string // directory of the shared /dev/shm
 	Pause   int    `json:",omitempty"` // process that holds the PID namespace
+
+	gone bool // EventSandbox has been published
 }
 
 func (l *Local) sandboxFile(id string) string { return filepath.Join(l.sandboxesDir(), id+".json") }
@@ -148,7 +152,46 @@ func (l *Local) RemoveSandbox(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	l.mu.Lock()
+	if s, ok := l.sandboxes[id]; ok {
+		l.publishGone(s)
+	}
+	l.mu.Unlock()
 	return l.dropSandbox(id)
+}
+
+// publishGone tells once that the sandbox is of no use any more; l.mu is held.
+func (l *Local) publishGone(s *sandbox) {
+	if !s.gone {
+		s.gone = true
+		l.hub.Publish(engine.Event{Type: engine.EventSandbox, ID: s.Sandbox.Spec.ID, Time: time.Now()})
+	}
+}
+
+// checkPause looks whether the init of a sandbox's PID namespace still lives. When
+// it dies the kernel kills everything else in there, so that this is asked when a
+// container has ended, and when one could not be started. l.mu is held.
+func (l *Local) checkPause(id string) {
+	if s, ok := l.sandboxes[id]; ok && s.Pause > 0 && !s.pauseLives() {
+		l.publishGone(s)
+	}
+}
+
+func (s *sandbox) pauseLives() bool {
+	dir := fmt.Sprintf("/proc/%d", s.Pause)
+	var is, was unix.Stat_t
+	if unix.Stat(dir+"/ns/pid", &is) != nil || unix.Stat(s.Sandbox.PIDNS, &was) != nil || is.Ino != was.Ino || is.Dev != was.Dev {
+		return false // ended, or its id belongs to another process now
+	}
+	// Of the fields after the name the first is the state, the seventh the flags.
+	stat, err := os.ReadFile(dir + "/stat")
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if err != nil || len(fields) < 7 {
+		return false
+	}
+	const exiting = 0x4 // PF_EXITING
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&exiting == 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
 // dropSandbox unpins what there is of a sandbox, also of a half-made one. Its

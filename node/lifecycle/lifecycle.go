@@ -55,6 +55,8 @@ type Failure struct {
 	Reason, Message string
 	// Rejected pods never ran: their containers are not reported.
 	Rejected bool
+	// Grace is what the pod gets to end, where not its own.
+	Grace *time.Duration
 	// Condition is set True with the reason given, where not nil (DisruptionTarget).
 	Condition *v1.PodCondition
 }
@@ -77,6 +79,10 @@ type Container struct {
 	ExitCode              int
 	Reason                string // of the exit: Completed, Error, OOMKilled, ...
 	Message               string // termination message
+
+	// Stale: the newest instance belonged to a sandbox that is gone. Init containers
+	// have to run again then.
+	Stale bool
 
 	// Last is the instance before the newest.
 	Last *v1.ContainerStateTerminated

@@ -47,6 +47,9 @@ func Grace(pod *v1.Pod, o *Observed) time.Duration {
 		// (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced).
 		return MinGrace
 	}
+	if o.Failure != nil && o.Failure.Grace != nil && pod.DeletionTimestamp == nil {
+		return *o.Failure.Grace
+	}
 	g := int64(30)
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		g = *pod.Spec.TerminationGracePeriodSeconds
@@ -133,6 +136,7 @@ func run(pod *v1.Pod, o *Observed, now time.Time, d *Decision) {
 	if !o.SandboxReady {
 		switch {
 		case o.Busy:
+		case stopStale(pod, o, d):
 		case now.Before(o.RetrySetup):
 			d.wake(o.RetrySetup)
 		default:
@@ -153,6 +157,22 @@ func run(pod *v1.Pod, o *Observed, now time.Time, d *Decision) {
 	for i := range pod.Spec.Containers {
 		r.keep(&pod.Spec.Containers[i], Regular)
 	}
+}
+
+// stopStale ends what still runs in a sandbox that is gone; it reports whether
+// there is something that runs.
+func stopStale(pod *v1.Pod, o *Observed, d *Decision) bool {
+	any := false
+	for name, c := range o.Containers {
+		if !c.Stale || c.State != Running && !c.Starting && !c.Stopping {
+			continue
+		}
+		any = true
+		if c.State == Running && !c.Stopping {
+			d.add(Action{Verb: Stop, Container: name, Grace: Grace(pod, o), Reason: "Killing", Message: "Stopping container " + name})
+		}
+	}
+	return any
 }
 
 type runner struct {
@@ -177,7 +197,7 @@ func (r *runner) initialise() bool {
 			}
 			continue
 		}
-		if done || (s.State == Exited && s.ExitCode == 0) {
+		if done || (s.State == Exited && s.ExitCode == 0 && !s.Stale) {
 			continue
 		}
 		r.keep(c, Init)
@@ -186,10 +206,14 @@ func (r *runner) initialise() bool {
 	return true
 }
 
-// begun: a regular container has existed, so initialisation is over.
+// begun: a regular container has existed in this sandbox, so initialisation is over.
 func begun(pod *v1.Pod, o *Observed) bool {
 	for i := range pod.Spec.Containers {
-		if s := o.get(pod.Spec.Containers[i].Name); s.State != None || s.Attempt > 0 || s.Last != nil {
+		s := o.get(pod.Spec.Containers[i].Name)
+		if s.Stale {
+			continue
+		}
+		if s.State != None || s.Attempt > 0 || s.Last != nil {
 			return true
 		}
 	}
@@ -221,7 +245,7 @@ func (r *runner) keep(c *v1.Container, k Kind) {
 				Message: fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)})
 		}
 	case Exited:
-		if s.Stopping || !ShouldRestart(r.pod, c, k, s.ExitCode) {
+		if s.Stopping || !ShouldRestart(r.pod, c, k, s.ExitCode) && (k != Init || !s.Stale) {
 			return
 		}
 		if at := s.Crash.Until(s.FinishedAt); r.now.Before(at) {

@@ -145,7 +145,14 @@ func (s *suite) empty() {
 	if err := os.WriteFile(filepath.Join(m["disk"].Path, "f"), []byte("kept"), 0o644); err != nil {
 		s.Fatal(err)
 	}
+	// What the pod does to owners and modes stays.
+	if err := os.Chmod(m["disk"].Path, 0o700); err != nil {
+		s.Fatal(err)
+	}
 	again := s.mount(s.pod(vol("disk", v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})))
+	if info, err := os.Stat(again["disk"].Path); err != nil || info.Mode().Perm() != 0o700 {
+		s.Errorf("%v, %v", info, err)
+	}
 	s.reads(filepath.Join(again["disk"].Path, "f"), "kept")
 }
 
