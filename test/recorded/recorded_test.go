@@ -46,7 +46,7 @@ var floors = map[string]int{
 	"a-apps-daemonset":        26,
 	"a-apps-deployment":       41,
 	"a-autoscaling":           37,
-	"a-batch-job":             40,
+	"a-batch-job":             41,
 	"a-core-config":           57,
 	"a-core-misc":             79,
 	"a-core-pod-invalid":      55,
