@@ -6,13 +6,16 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/initial"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
@@ -39,12 +42,25 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 		})
 	}
 	if s.opt.Advertise.IsValid() {
-		objs = append(objs, kubernetesService(first, int32(s.opt.Advertise.Port())))
+		objs = append(objs, kubernetesService(first, int32(s.opt.Advertise.Port())), initial.Address(first, metav1.NamespaceDefault, kubernetesName))
 	}
 	for _, obj := range objs {
 		if err := s.ensure(ctx, obj); err != nil {
 			return fmt.Errorf("apiserver: create %s: %w", obj.GetName(), err)
 		}
+	}
+	// None of these needs another: written at once, they share the store's commits.
+	group, shared := errgroup.WithContext(ctx)
+	for _, obj := range initial.Objects(s.table, s.opt.ServiceCIDR) {
+		group.Go(func() error {
+			if err := s.ensure(shared, obj); err != nil {
+				return fmt.Errorf("apiserver: create %s: %w", obj.GetName(), err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if !s.opt.Advertise.IsValid() {
 		return nil
@@ -65,6 +81,9 @@ var criticalText = map[string]string{
 // ensure creates obj unless there is one, or its kind is not in the table.
 func (s *Server) ensure(ctx context.Context, obj kinds.Object) error {
 	gvks, _, err := s.opt.Scheme.ObjectKinds(obj)
+	if runtime.IsNotRegisteredError(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

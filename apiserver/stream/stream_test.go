@@ -304,7 +304,7 @@ func TestRefusals(t *testing.T) {
 		{"pods/p/log?limitBytes=0", 422, `PodLogOptions "p" is invalid: limitBytes: Invalid value: 0: must be greater than 0`},
 		{"pods/p/log?tailLines=x", 400, `strconv.ParseInt: parsing "x": invalid syntax`},
 		{"pods/p/proxy/", 400, "address not allowed"},
-		{"services/s/proxy/", 404, `endpoints "s" not found`},
+		{"services/s/proxy/", 404, `services "s" not found`},
 	} {
 		t.Run(c.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -325,13 +325,18 @@ func TestLog(t *testing.T) {
 	for path, want := range map[string]string{
 		"pods/p/log": "/containerLogs/ns/p/main?stream=All",
 		"pods/two/log?container=b&follow=true&tailLines=3&timestamps=true&previous=true": "/containerLogs/ns/two/b?follow=true&previous=true&stream=All&tailLines=3&timestamps=true",
-		"pods/pending/log": "",
 	} {
 		w := httptest.NewRecorder()
 		serve(s).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/api/v1/namespaces/ns/"+path, nil))
 		if w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain" {
 			t.Errorf("%s: %d %q", path, w.Code, w.Body)
 		}
+	}
+
+	w := httptest.NewRecorder()
+	serve(s).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/api/v1/namespaces/ns/pods/pending/log", nil))
+	if w.Code != 204 || w.Body.Len() != 0 {
+		t.Errorf("a pod without a node: %d %q", w.Code, w.Body)
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = admissionv1.GroupName
-
 var categories = []string{"api-extensions"}
 
 // Kinds are the group's rows.
@@ -28,13 +26,9 @@ func Kinds() []*kinds.Kind {
 
 func mutatingWebhook() *kinds.Kind {
 	type T = *admissionv1.MutatingWebhookConfiguration
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "MutatingWebhookConfiguration", List: "MutatingWebhookConfigurationList",
-		Resource: "mutatingwebhookconfigurations", Singular: "mutatingwebhookconfiguration", Categories: categories,
+	return row.Fill[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "mutatingwebhookconfigurations", Categories: categories,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldMutatingWebhook()...),
-		New:             row.Make[admissionv1.MutatingWebhookConfiguration](),
-		NewList:         row.MakeAny[admissionv1.MutatingWebhookConfigurationList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultMutatingWebhook),
 		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
@@ -45,18 +39,14 @@ func mutatingWebhook() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, int64(len(c.Webhooks)), rules.Age(c.CreationTimestamp, now)}
 		}),
-	}
+	}, oldMutatingWebhook()...)
 }
 
 func validatingWebhook() *kinds.Kind {
 	type T = *admissionv1.ValidatingWebhookConfiguration
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ValidatingWebhookConfiguration", List: "ValidatingWebhookConfigurationList",
-		Resource: "validatingwebhookconfigurations", Singular: "validatingwebhookconfiguration", Categories: categories,
+	return row.Fill[admissionv1.ValidatingWebhookConfiguration, admissionv1.ValidatingWebhookConfigurationList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "validatingwebhookconfigurations", Categories: categories,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldValidatingWebhook()...),
-		New:             row.Make[admissionv1.ValidatingWebhookConfiguration](),
-		NewList:         row.MakeAny[admissionv1.ValidatingWebhookConfigurationList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultValidatingWebhook),
 		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
@@ -67,7 +57,7 @@ func validatingWebhook() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, int64(len(c.Webhooks)), rules.Age(c.CreationTimestamp, now)}
 		}),
-	}
+	}, oldValidatingWebhook()...)
 }
 
 func webhookColumns() []metav1.TableColumnDefinition {

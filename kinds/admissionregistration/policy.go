@@ -13,13 +13,9 @@ import (
 
 func validatingPolicy() *kinds.Kind {
 	type T = *admissionv1.ValidatingAdmissionPolicy
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ValidatingAdmissionPolicy", List: "ValidatingAdmissionPolicyList",
-		Resource: "validatingadmissionpolicies", Singular: "validatingadmissionpolicy", Categories: categories,
+	return row.Fill[admissionv1.ValidatingAdmissionPolicy, admissionv1.ValidatingAdmissionPolicyList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "validatingadmissionpolicies", Categories: categories,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldValidatingPolicy()...),
-		New:             row.Make[admissionv1.ValidatingAdmissionPolicy](),
-		NewList:         row.MakeAny[admissionv1.ValidatingAdmissionPolicyList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultValidatingPolicy),
 		PrepareCreate:   rules.Do(func(p T) { p.Status = admissionv1.ValidatingAdmissionPolicyStatus{} }),
@@ -41,18 +37,14 @@ func validatingPolicy() *kinds.Kind {
 		Cells: rules.Cells(func(p T, now time.Time) []any {
 			return []any{p.Name, int64(len(p.Spec.Validations)), paramKind(p.Spec.ParamKind), rules.Age(p.CreationTimestamp, now)}
 		}),
-	}
+	}, oldValidatingPolicy()...)
 }
 
 func mutatingPolicy() *kinds.Kind {
 	type T = *admissionv1.MutatingAdmissionPolicy
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "MutatingAdmissionPolicy", List: "MutatingAdmissionPolicyList",
-		Resource: "mutatingadmissionpolicies", Singular: "mutatingadmissionpolicy", Categories: categories,
+	return row.Fill[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "mutatingadmissionpolicies", Categories: categories,
 		RequireRevision: true,
-		Served:          row.Hub(group, "v1"),
-		New:             row.Make[admissionv1.MutatingAdmissionPolicy](),
-		NewList:         row.MakeAny[admissionv1.MutatingAdmissionPolicyList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultMutatingPolicy),
 		Generation:      rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
@@ -68,18 +60,14 @@ func mutatingPolicy() *kinds.Kind {
 		Cells: rules.Cells(func(p T, now time.Time) []any {
 			return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), rules.Age(p.CreationTimestamp, now)}
 		}),
-	}
+	})
 }
 
 func validatingPolicyBinding() *kinds.Kind {
 	type T = *admissionv1.ValidatingAdmissionPolicyBinding
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ValidatingAdmissionPolicyBinding", List: "ValidatingAdmissionPolicyBindingList",
-		Resource: "validatingadmissionpolicybindings", Singular: "validatingadmissionpolicybinding", Categories: categories,
+	return row.Fill[admissionv1.ValidatingAdmissionPolicyBinding, admissionv1.ValidatingAdmissionPolicyBindingList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "validatingadmissionpolicybindings", Categories: categories,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldValidatingPolicyBinding()...),
-		New:             row.Make[admissionv1.ValidatingAdmissionPolicyBinding](),
-		NewList:         row.MakeAny[admissionv1.ValidatingAdmissionPolicyBindingList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(func(b T) { defaultMatch(b.Spec.MatchResources) }),
 		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
@@ -90,18 +78,14 @@ func validatingPolicyBinding() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), rules.Age(b.CreationTimestamp, now)}
 		}),
-	}
+	}, oldValidatingPolicyBinding()...)
 }
 
 func mutatingPolicyBinding() *kinds.Kind {
 	type T = *admissionv1.MutatingAdmissionPolicyBinding
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "MutatingAdmissionPolicyBinding", List: "MutatingAdmissionPolicyBindingList",
-		Resource: "mutatingadmissionpolicybindings", Singular: "mutatingadmissionpolicybinding", Categories: categories,
+	return row.Fill[admissionv1.MutatingAdmissionPolicyBinding, admissionv1.MutatingAdmissionPolicyBindingList](admissionv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "mutatingadmissionpolicybindings", Categories: categories,
 		RequireRevision: true,
-		Served:          row.Hub(group, "v1"),
-		New:             row.Make[admissionv1.MutatingAdmissionPolicyBinding](),
-		NewList:         row.MakeAny[admissionv1.MutatingAdmissionPolicyBindingList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(func(b T) { defaultMatch(b.Spec.MatchResources) }),
 		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
@@ -112,7 +96,7 @@ func mutatingPolicyBinding() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), rules.Age(b.CreationTimestamp, now)}
 		}),
-	}
+	})
 }
 
 func bindingColumns() []metav1.TableColumnDefinition {

@@ -165,7 +165,7 @@ func validateValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) field.Er
 		judgeValidation(&l, &s.Validations[i], path.Child("validations").Index(i))
 	}
 	if len(s.AuditAnnotations) > maxAuditAnnotations {
-		l.Invalid(path.Child("auditAnnotations"), row.Untagged(s.AuditAnnotations), fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations))
+		l.Invalid(path.Child("auditAnnotations"), rules.Internal(s.AuditAnnotations), fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations))
 	}
 	seen := map[string]bool{}
 	for i, a := range s.AuditAnnotations {

@@ -15,22 +15,16 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = apiextensionsv1.GroupName
-
 type definition = apiextensionsv1.CustomResourceDefinition
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{customResourceDefinition()} }
 
 func customResourceDefinition() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CustomResourceDefinition", List: "CustomResourceDefinitionList",
-		Resource: "customresourcedefinitions", Singular: "customresourcedefinition",
+	return row.Fill[apiextensionsv1.CustomResourceDefinition, apiextensionsv1.CustomResourceDefinitionList](apiextensionsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:   "customresourcedefinitions",
 		ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldDefinition()...),
-		New:             row.Make[apiextensionsv1.CustomResourceDefinition](),
-		NewList:         row.MakeAny[apiextensionsv1.CustomResourceDefinitionList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultDefinition),
 		PrepareCreate: rules.Do(func(d *definition) {
@@ -47,7 +41,7 @@ func customResourceDefinition() *kinds.Kind {
 		Subresources: row.WithStatus(func(d, old *definition) {
 			d.Spec = old.Spec
 		}, validateDefinitionStatus, "metadata", "spec"),
-	}
+	}, oldDefinition()...)
 }
 
 func defaultDefinition(d *definition) {

@@ -12,7 +12,6 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
 
@@ -133,10 +132,10 @@ func judgeVersions(l *rules.List, s *spec, path *field.Path) {
 		}
 	}
 	if !unique {
-		l.Invalid(path.Child("versions"), row.Untagged(s.Versions), "must contain unique version names")
+		l.Invalid(path.Child("versions"), rules.Internal(s.Versions), "must contain unique version names")
 	}
 	if storage != 1 {
-		l.Invalid(path.Child("versions"), row.Untagged(s.Versions), "must have exactly one version marked as storage version")
+		l.Invalid(path.Child("versions"), rules.Internal(s.Versions), "must have exactly one version marked as storage version")
 	}
 }
 

@@ -16,21 +16,15 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = apiregistrationv1.GroupName
-
 type service = apiregistrationv1.APIService
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{apiService()} }
 
 func apiService() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "APIService", List: "APIServiceList",
-		Resource: "apiservices", Singular: "apiservice", Categories: []string{"api-extensions"},
+	return row.Fill[apiregistrationv1.APIService, apiregistrationv1.APIServiceList](apiregistrationv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "apiservices", Categories: []string{"api-extensions"},
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldService()...),
-		New:             row.Make[apiregistrationv1.APIService](),
-		NewList:         row.MakeAny[apiregistrationv1.APIServiceList](),
 		Name:            row.PathSegment,
 		Default: rules.Do(func(s *service) {
 			if r := s.Spec.Service; r != nil && r.Port == nil {
@@ -53,7 +47,7 @@ func apiService() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(serviceCells),
-	}
+	}, oldService()...)
 }
 
 // prepareService makes what this server answers itself available at once.

@@ -6,7 +6,6 @@ package apps
 import (
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -14,8 +13,6 @@ import (
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
-
-const group = appsv1.GroupName
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {

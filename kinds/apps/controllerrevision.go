@@ -14,13 +14,9 @@ import (
 )
 
 func controllerRevision() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ControllerRevision", List: "ControllerRevisionList",
-		Resource: "controllerrevisions", Singular: "controllerrevision",
+	return row.Fill[appsv1.ControllerRevision, appsv1.ControllerRevisionList](appsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:       "controllerrevisions",
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldControllerRevisions()...),
-		New:            row.Make[appsv1.ControllerRevision](),
-		NewList:        row.MakeAny[appsv1.ControllerRevisionList](),
 		Name:           rules.DNSSubdomain,
 		Validate:       rules.Check(validateControllerRevision),
 		ValidateUpdate: rules.Check2(validateControllerRevisionUpdate),
@@ -31,7 +27,7 @@ func controllerRevision() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(controllerRevisionCells),
-	}
+	}, oldControllerRevisions()...)
 }
 
 func controllerRevisionCells(r *appsv1.ControllerRevision, now time.Time) []any {

@@ -18,13 +18,9 @@ import (
 
 func daemonSet() *kinds.Kind {
 	type T = *appsv1.DaemonSet
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "DaemonSet", List: "DaemonSetList",
-		Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
+	return row.Fill[appsv1.DaemonSet, appsv1.DaemonSetList](appsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "daemonsets", ShortNames: []string{"ds"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldDaemonSets()...),
-		New:            row.Make[appsv1.DaemonSet](),
-		NewList:        row.MakeAny[appsv1.DaemonSetList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultDaemonSet),
 		PrepareCreate:  rules.Do(prepareDaemonSet),
@@ -38,7 +34,7 @@ func daemonSet() *kinds.Kind {
 		Cells:          rules.Cells(daemonSetCells),
 
 		HiddenAnnotations: []string{appsv1.DeprecatedTemplateGeneration},
-	}
+	}, oldDaemonSets()...)
 }
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {

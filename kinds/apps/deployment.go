@@ -17,13 +17,9 @@ import (
 
 func deployment() *kinds.Kind {
 	type T = *appsv1.Deployment
-	k := &kinds.Kind{
-		Group: group, Version: "v1", Kind: "Deployment", List: "DeploymentList",
-		Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
+	k := row.Fill[appsv1.Deployment, appsv1.DeploymentList](appsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldDeployments()...),
-		New:            row.Make[appsv1.Deployment](),
-		NewList:        row.MakeAny[appsv1.DeploymentList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultDeployment),
 		PrepareCreate:  rules.Do(func(d T) { d.Status = appsv1.DeploymentStatus{}; core.DropPodTemplate(&d.Spec.Template, nil) }),
@@ -34,7 +30,7 @@ func deployment() *kinds.Kind {
 		Warnings:       rules.Warn(warnDeployment),
 		Columns:        deploymentColumns(),
 		Cells:          rules.Cells(deploymentCells),
-	}
+	}, oldDeployments()...)
 	// Labels stay too: a status writer must not move the object between selectors.
 	k.Subresources = row.WithStatus(func(d, old T) { d.Spec, d.Labels = old.Spec, old.Labels },
 		validateDeploymentStatusUpdate, "spec", "metadata.labels")

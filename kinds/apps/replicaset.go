@@ -16,13 +16,9 @@ import (
 
 func replicaSet() *kinds.Kind {
 	type T = *appsv1.ReplicaSet
-	k := &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ReplicaSet", List: "ReplicaSetList",
-		Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
+	k := row.Fill[appsv1.ReplicaSet, appsv1.ReplicaSetList](appsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         append(replicaSetHub(), oldReplicaSets()...),
-		New:            row.Make[appsv1.ReplicaSet](),
-		NewList:        row.MakeAny[appsv1.ReplicaSetList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultReplicaSet),
 		PrepareCreate:  rules.Do(func(r T) { r.Status = appsv1.ReplicaSetStatus{}; core.DropPodTemplate(&r.Spec.Template, nil) }),
@@ -36,20 +32,15 @@ func replicaSet() *kinds.Kind {
 		Fields: map[string]func(kinds.Object) string{
 			"status.replicas": rules.Field(func(r T) string { return strconv.Itoa(int(r.Status.Replicas)) }),
 		},
-	}
+	}, oldReplicaSets()...)
+	// Only the versions before apps/v1 know the field label status.replicas
+	// (AddFieldLabelConversionFunc in pkg/apis/apps/v1beta2/conversion.go).
+	k.Served[0].FieldLabels = map[string]string{}
 	k.Subresources = row.WithStatus(func(r, old T) { r.Spec = old.Spec }, validateReplicaSetStatusUpdate, "spec")
 	k.Subresources["scale"] = row.Scale(func(r T) row.Scaled {
 		return row.Scaled{Want: &r.Spec.Replicas, Have: r.Status.Replicas, Selector: r.Spec.Selector}
 	})
 	return k
-}
-
-// replicaSetHub has no field labels: only the versions before apps/v1 knew
-// status.replicas (AddFieldLabelConversionFunc in pkg/apis/apps/v1beta2/conversion.go).
-func replicaSetHub() []kinds.Version {
-	v := row.Hub(group, "v1")
-	v[0].FieldLabels = map[string]string{}
-	return v
 }
 
 func defaultReplicaSet(r *appsv1.ReplicaSet) {

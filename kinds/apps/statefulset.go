@@ -19,13 +19,9 @@ import (
 
 func statefulSet() *kinds.Kind {
 	type T = *appsv1.StatefulSet
-	k := &kinds.Kind{
-		Group: group, Version: "v1", Kind: "StatefulSet", List: "StatefulSetList",
-		Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
+	k := row.Fill[appsv1.StatefulSet, appsv1.StatefulSetList](appsv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"},
 		Namespaced: true,
-		Served:     append(row.Hub(group, "v1"), oldStatefulSets()...),
-		New:        row.Make[appsv1.StatefulSet](),
-		NewList:    row.MakeAny[appsv1.StatefulSetList](),
 		// A pod's host name is the set's name and an ordinal, hence a label.
 		Name:    func(name string, prefix bool) []string { return apivalidation.NameIsDNSLabel(name, prefix) },
 		Default: rules.Do(defaultStatefulSet),
@@ -49,7 +45,7 @@ func statefulSet() *kinds.Kind {
 			rules.AgeColumn(),
 		}, row.ContainerColumns()...),
 		Cells: rules.Cells(statefulSetCells),
-	}
+	}, oldStatefulSets()...)
 	k.Subresources = row.WithStatus(func(s, old T) { s.Spec = old.Spec }, validateStatefulSetStatusUpdate, "spec")
 	k.Subresources["scale"] = row.Scale(func(s T) row.Scaled {
 		return row.Scaled{Want: &s.Spec.Replicas, Have: s.Status.Replicas, Selector: s.Spec.Selector}

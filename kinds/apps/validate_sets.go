@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 func templateGeneration(d *appsv1.DaemonSet) int64 {
@@ -84,7 +85,7 @@ func validateDaemonStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Path)
 		}
 		return validateDaemonRolling(s.RollingUpdate, path.Child("rollingUpdate"))
 	}
-	return field.ErrorList{field.NotSupported(path, row.Untagged(*s), []string{
+	return field.ErrorList{field.NotSupported(path, rules.Internal(*s), []string{
 		string(appsv1.RollingUpdateDaemonSetStrategyType), string(appsv1.OnDeleteDaemonSetStrategyType)})}
 }
 
@@ -186,7 +187,7 @@ func validateStatefulStrategy(s *appsv1.StatefulSetUpdateStrategy, path *field.P
 		return field.ErrorList{field.Required(path, "")}
 	case appsv1.OnDeleteStatefulSetStrategyType:
 		if s.RollingUpdate != nil {
-			return field.ErrorList{field.Invalid(path.Child("rollingUpdate"), row.Untagged(*s.RollingUpdate), "only allowed for updateStrategy 'RollingUpdate'")}
+			return field.ErrorList{field.Invalid(path.Child("rollingUpdate"), rules.Internal(*s.RollingUpdate), "only allowed for updateStrategy 'RollingUpdate'")}
 		}
 		return nil
 	case appsv1.RollingUpdateStatefulSetStrategyType:
@@ -204,7 +205,7 @@ func validateStatefulStrategy(s *appsv1.StatefulSetUpdateStrategy, path *field.P
 		}
 		return errs
 	}
-	return field.ErrorList{field.Invalid(path, row.Untagged(*s), "must be 'RollingUpdate' or 'OnDelete'")}
+	return field.ErrorList{field.Invalid(path, rules.Internal(*s), "must be 'RollingUpdate' or 'OnDelete'")}
 }
 
 func validateRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy, path *field.Path) field.ErrorList {

@@ -18,14 +18,10 @@ import (
 
 func horizontalPodAutoscaler() *kinds.Kind {
 	type T = *autoscalingv2.HorizontalPodAutoscaler
-	return &kinds.Kind{
-		Group: group, Version: "v2", Kind: "HorizontalPodAutoscaler", List: "HorizontalPodAutoscalerList",
-		Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler",
+	return row.Fill[autoscalingv2.HorizontalPodAutoscaler, autoscalingv2.HorizontalPodAutoscalerList](autoscalingv2.SchemeGroupVersion, &kinds.Kind{
+		Resource:   "horizontalpodautoscalers",
 		ShortNames: []string{"hpa"}, Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v2"), oldVersions()...),
-		New:            row.Make[autoscalingv2.HorizontalPodAutoscaler](),
-		NewList:        row.MakeAny[autoscalingv2.HorizontalPodAutoscalerList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultHPA),
 		PrepareCreate:  rules.Do(func(h T) { h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{} }),
@@ -35,7 +31,7 @@ func horizontalPodAutoscaler() *kinds.Kind {
 		Subresources:   row.WithStatus(func(h, old T) { h.Spec = old.Spec }, validateHPAStatusUpdate, "spec"),
 		Columns:        hpaColumns(),
 		Cells:          rules.Cells(hpaCells),
-	}
+	}, oldVersions()...)
 }
 
 func defaultHPA(h *autoscalingv2.HorizontalPodAutoscaler) {

@@ -11,7 +11,7 @@ import (
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/convert"
-	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // Annotations hold what autoscaling/v1 and v2beta1 have no fields for.
@@ -230,7 +230,7 @@ func carryBehavior(annotations *map[string]string, b *autoscalingv2.HorizontalPo
 	if b == nil {
 		return nil
 	}
-	return carry(annotations, behaviorAnnotation, row.Untagged(b), 1)
+	return carry(annotations, behaviorAnnotation, rules.Internal(b), 1)
 }
 
 func readBehavior(annotations map[string]string) *autoscalingv2.HorizontalPodAutoscalerBehavior {

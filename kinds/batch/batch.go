@@ -2,13 +2,7 @@
 // that make them. See package kinds for the table that this is a part of.
 package batch
 
-import (
-	batchv1 "k8s.io/api/batch/v1"
-
-	"skiff.dev/skiff/kinds"
-)
-
-const group = batchv1.GroupName
+import "skiff.dev/skiff/kinds"
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{cronJob(), job()} }

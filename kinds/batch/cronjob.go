@@ -15,13 +15,9 @@ import (
 
 func cronJob() *kinds.Kind {
 	type T = *batchv1.CronJob
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CronJob", List: "CronJobList",
-		Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
+	return row.Fill[batchv1.CronJob, batchv1.CronJobList](batchv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "cronjobs", ShortNames: []string{"cj"}, Categories: []string{"all"},
 		Namespaced: true,
-		Served:     append(row.Hub(group, "v1"), oldCronJobs()...),
-		New:        row.Make[batchv1.CronJob](),
-		NewList:    row.MakeAny[batchv1.CronJobList](),
 		Name:       rules.DNSSubdomain,
 		Default:    rules.Do(defaultCronJob),
 		PrepareCreate: rules.Do(func(c T) {
@@ -39,7 +35,7 @@ func cronJob() *kinds.Kind {
 		Subresources:   row.WithStatus(func(c, old T) { c.Spec = old.Spec }, nil, "spec"),
 		Columns:        cronJobColumns(),
 		Cells:          rules.Cells(cronJobCells),
-	}
+	}, oldCronJobs()...)
 }
 
 func cronJobChanged(c, old *batchv1.CronJob) bool { return !row.Same(c.Spec, old.Spec) }

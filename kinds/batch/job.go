@@ -20,13 +20,9 @@ import (
 
 func job() *kinds.Kind {
 	type T = *batchv1.Job
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "Job", List: "JobList",
-		Resource: "jobs", Singular: "job", Categories: []string{"all"},
+	return row.Fill[batchv1.Job, batchv1.JobList](batchv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "jobs", Categories: []string{"all"},
 		Namespaced:     true,
-		Served:         row.Hub(group, "v1"),
-		New:            row.Make[batchv1.Job](),
-		NewList:        row.MakeAny[batchv1.JobList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultJob),
 		PrepareCreate:  rules.Do(prepareJob),
@@ -41,7 +37,7 @@ func job() *kinds.Kind {
 		Fields: map[string]func(kinds.Object) string{
 			"status.successful": rules.Field(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
 		},
-	}
+	})
 }
 
 func defaultJob(j *batchv1.Job) {

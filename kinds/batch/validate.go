@@ -149,7 +149,7 @@ func validateParts(s *batchv1.JobSpec, old *corev1.PodTemplateSpec, path *field.
 		if isIndexed(s) {
 			l.Add(validateSuccessPolicy(s, path.Child("successPolicy"))...)
 		} else {
-			l.Invalid(path.Child("successPolicy"), row.Untagged(*s.SuccessPolicy), "requires indexed completion mode")
+			l.Invalid(path.Child("successPolicy"), rules.Internal(*s.SuccessPolicy), "requires indexed completion mode")
 		}
 	}
 	if p := s.PodReplacementPolicy; p != nil {

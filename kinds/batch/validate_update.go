@@ -205,7 +205,7 @@ func validateEnd(j, old *batchv1.Job, path *field.Path) field.ErrorList {
 	}
 	u := s.UncountedTerminatedPods
 	refuse((finishedChanged || !row.Same(u, was.UncountedTerminatedPods)) && finished && u != nil && len(u.Failed)+len(u.Succeeded) > 0,
-		path.Child("uncountedTerminatedPods"), row.Untagged(u), "must be empty for finished job")
+		path.Child("uncountedTerminatedPods"), rules.Internal(u), "must be empty for finished job")
 	refuse((finishedChanged || !ptr.Equal(s.Terminating, was.Terminating)) && finished && ptr.Deref(s.Terminating, 0) > 0,
 		path.Child("terminating"), s.Terminating, "terminating>0 is invalid for finished job")
 	refuse((activeChanged || !ptr.Equal(s.Ready, was.Ready)) && ptr.Deref(s.Ready, 0) > s.Active && s.Ready != nil,

@@ -14,8 +14,6 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = certificatesv1.GroupName
-
 type request = certificatesv1.CertificateSigningRequest
 
 // Kinds are the group's rows.
@@ -23,13 +21,9 @@ func Kinds() []*kinds.Kind { return []*kinds.Kind{signingRequest()} }
 
 func signingRequest() *kinds.Kind {
 	doc := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CertificateSigningRequest", List: "CertificateSigningRequestList",
-		Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"},
-		Served:  append(row.Hub(group, "v1"), oldRequest()...),
-		New:     row.Make[certificatesv1.CertificateSigningRequest](),
-		NewList: row.MakeAny[certificatesv1.CertificateSigningRequestList](),
-		Name:    row.PathSegment,
+	return row.Fill[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](certificatesv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "certificatesigningrequests", ShortNames: []string{"csr"},
+		Name: row.PathSegment,
 		// Whoever asks is written down by the API server: spec.username, uid, groups
 		// and extra are its to fill in after this.
 		PrepareCreate: rules.Do(func(r *request) {
@@ -55,7 +49,7 @@ func signingRequest() *kinds.Kind {
 		Fields: map[string]func(kinds.Object) string{
 			"spec.signerName": rules.Field(func(r *request) string { return r.Spec.SignerName }),
 		},
-	}
+	}, oldRequest()...)
 }
 
 // prepareApproval lets the approver write conditions alone.

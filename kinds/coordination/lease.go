@@ -14,22 +14,16 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = coordinationv1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{lease()} }
 
 func lease() *kinds.Kind {
 	type T = *coordinationv1.Lease
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "Lease", List: "LeaseList",
-		Resource: "leases", Singular: "lease",
+	return row.Fill[coordinationv1.Lease, coordinationv1.LeaseList](coordinationv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "leases",
 		Namespaced:          true,
 		AllowCreateOnUpdate: true,
 		RequireRevision:     true,
-		Served:              append(row.Hub(group, "v1"), oldLease()...),
-		New:                 row.Make[coordinationv1.Lease](),
-		NewList:             row.MakeAny[coordinationv1.LeaseList](),
 		Name:                rules.DNSSubdomain,
 		// Coordinated leader election is off by default in 1.36.
 		PrepareCreate: rules.Do(func(l T) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }),
@@ -51,5 +45,5 @@ func lease() *kinds.Kind {
 		Cells: rules.Cells(func(l T, now time.Time) []any {
 			return []any{l.Name, ptr.Deref(l.Spec.HolderIdentity, ""), rules.Age(l.CreationTimestamp, now)}
 		}),
-	}
+	}, oldLease()...)
 }

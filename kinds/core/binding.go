@@ -5,18 +5,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 // binding is what a scheduler posts; the server turns it into a change of the pod.
 func binding() *kinds.Kind {
-	k := row("Binding", "bindings", "binding", true, func() kinds.Object { return &v1.Binding{} }, nil)
-	k.List = ""
-	k.Verbs = []string{"create"}
-	k.Virtual = true
-	k.Name = rules.DNSSubdomain
-	k.Validate = rules.Check(ValidateBinding)
-	return k
+	return &kinds.Kind{
+		Version: "v1", Kind: "Binding",
+		Resource: "bindings", Singular: "binding",
+		Namespaced: true,
+		Served:     row.Hub("", "v1"),
+		Verbs:      []string{"create"},
+		Virtual:    true,
+		New:        row.Make[v1.Binding](),
+		Name:       rules.DNSSubdomain,
+		Validate:   rules.Check(ValidateBinding),
+	}
 }
 
 // ValidateBinding judges what a scheduler posts, to bindings or to a pod's binding.

@@ -5,7 +5,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
@@ -13,8 +12,7 @@ import (
 
 // componentStatus is deprecated: the server answers for it from its own health.
 func componentStatus() *kinds.Kind {
-	k := row("ComponentStatus", "componentstatuses", "componentstatus", false,
-		func() kinds.Object { return &v1.ComponentStatus{} }, func() runtime.Object { return &v1.ComponentStatusList{} }, "cs")
+	k := newKind[v1.ComponentStatus, v1.ComponentStatusList]("componentstatuses", false, "cs")
 	k.Verbs = []string{"get", "list"}
 	k.Virtual = true
 	k.Served[0].Deprecated = "v1 ComponentStatus is deprecated in v1.19+"

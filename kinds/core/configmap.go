@@ -5,15 +5,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 func configMap() *kinds.Kind {
-	k := row("ConfigMap", "configmaps", "configmap", true,
-		func() kinds.Object { return &v1.ConfigMap{} }, func() runtime.Object { return &v1.ConfigMapList{} }, "cm")
+	k := newKind[v1.ConfigMap, v1.ConfigMapList]("configmaps", true, "cm")
 	k.Name = rules.DNSSubdomain
 	k.Validate = rules.Check(validateConfigMap)
 	k.ValidateUpdate = rules.Check2(validateConfigMapUpdate)

@@ -11,7 +11,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -20,8 +19,7 @@ import (
 )
 
 func endpoints() *kinds.Kind {
-	k := row("Endpoints", "endpoints", "endpoints", true,
-		func() kinds.Object { return &v1.Endpoints{} }, func() runtime.Object { return &v1.EndpointsList{} }, "ep")
+	k := newKind[v1.Endpoints, v1.EndpointsList]("endpoints", true, "ep")
 	k.Name = rules.DNSSubdomain
 	k.Served[0].Deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 	k.AllowCreateOnUpdate = true

@@ -6,7 +6,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
@@ -14,8 +13,7 @@ import (
 )
 
 func event() *kinds.Kind {
-	k := row("Event", "events", "event", true,
-		func() kinds.Object { return &v1.Event{} }, func() runtime.Object { return &v1.EventList{} }, "ev")
+	k := newKind[v1.Event, v1.EventList]("events", true, "ev")
 	k.Name = rules.DNSSubdomain
 	k.AllowCreateOnUpdate = true
 	k.Validate = rules.Check(validateEvent)

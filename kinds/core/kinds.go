@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
 
@@ -45,20 +46,15 @@ func Kinds() []*kinds.Kind {
 	return rows
 }
 
-// row starts the row of a core kind: everything that all of them share.
-func row(kind, resource, singular string, namespaced bool, newObj func() kinds.Object, newList func() runtime.Object, short ...string) *kinds.Kind {
-	return &kinds.Kind{
-		Version:    "v1",
-		Kind:       kind,
-		List:       kind + "List",
-		Resource:   resource,
-		Singular:   singular,
-		ShortNames: short,
-		Namespaced: namespaced,
-		Served:     []kinds.Version{{Version: "v1"}},
-		New:        newObj,
-		NewList:    newList,
-	}
+// newKind starts the row of a core kind.
+func newKind[T, L any, P interface {
+	*T
+	kinds.Object
+}, PL interface {
+	*L
+	runtime.Object
+}](resource string, namespaced bool, short ...string) *kinds.Kind {
+	return row.Fill[T, L, P, PL](v1.SchemeGroupVersion, &kinds.Kind{Resource: resource, Namespaced: namespaced, ShortNames: short})
 }
 
 // statusVerbs are the verbs of status and of other subresources that are the

@@ -2,7 +2,6 @@ package core
 
 import (
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -11,8 +10,7 @@ import (
 )
 
 func limitRange() *kinds.Kind {
-	k := row("LimitRange", "limitranges", "limitrange", true,
-		func() kinds.Object { return &v1.LimitRange{} }, func() runtime.Object { return &v1.LimitRangeList{} }, "limits")
+	k := newKind[v1.LimitRange, v1.LimitRangeList]("limitranges", true, "limits")
 	k.Name = rules.DNSSubdomain
 	k.AllowCreateOnUpdate = true
 	k.Default = rules.Do(defaultLimitRange)

@@ -6,15 +6,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 func namespace() *kinds.Kind {
-	k := row("Namespace", "namespaces", "namespace", false,
-		func() kinds.Object { return &v1.Namespace{} }, func() runtime.Object { return &v1.NamespaceList{} }, "ns")
+	k := newKind[v1.Namespace, v1.NamespaceList]("namespaces", false, "ns")
 	k.Verbs = []string{"create", "delete", "get", "list", "patch", "update", "watch"}
 	k.Name = rules.DNSLabel
 	k.Default = rules.Do(defaultNamespace)

@@ -10,15 +10,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 func node() *kinds.Kind {
-	k := row("Node", "nodes", "node", false,
-		func() kinds.Object { return &v1.Node{} }, func() runtime.Object { return &v1.NodeList{} }, "no")
+	k := newKind[v1.Node, v1.NodeList]("nodes", false, "no")
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultNode)
 	k.PrepareCreate = rules.Do(func(n *v1.Node) { n.Spec.ConfigSource, n.Status.Config = nil, nil })

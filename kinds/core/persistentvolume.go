@@ -7,7 +7,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
@@ -15,8 +14,7 @@ import (
 )
 
 func persistentVolume() *kinds.Kind {
-	k := row("PersistentVolume", "persistentvolumes", "persistentvolume", false,
-		func() kinds.Object { return &v1.PersistentVolume{} }, func() runtime.Object { return &v1.PersistentVolumeList{} }, "pv")
+	k := newKind[v1.PersistentVolume, v1.PersistentVolumeList]("persistentvolumes", false, "pv")
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultPersistentVolume)
 	k.PrepareCreate = rules.Do(func(pv *v1.PersistentVolume) {

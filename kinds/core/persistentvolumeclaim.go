@@ -5,7 +5,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
@@ -13,8 +12,7 @@ import (
 )
 
 func persistentVolumeClaim() *kinds.Kind {
-	k := row("PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", true,
-		func() kinds.Object { return &v1.PersistentVolumeClaim{} }, func() runtime.Object { return &v1.PersistentVolumeClaimList{} }, "pvc")
+	k := newKind[v1.PersistentVolumeClaim, v1.PersistentVolumeClaimList]("persistentvolumeclaims", true, "pvc")
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultPersistentVolumeClaim)
 	k.PrepareCreate = rules.Do(func(c *v1.PersistentVolumeClaim) {

@@ -5,7 +5,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/kinds"
@@ -13,8 +12,7 @@ import (
 )
 
 func pod() *kinds.Kind {
-	k := row("Pod", "pods", "pod", true,
-		func() kinds.Object { return &v1.Pod{} }, func() runtime.Object { return &v1.PodList{} }, "po")
+	k := newKind[v1.Pod, v1.PodList]("pods", true, "po")
 	k.Categories = []string{"all"}
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultPod)

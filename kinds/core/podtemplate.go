@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
@@ -15,8 +14,7 @@ import (
 )
 
 func podTemplate() *kinds.Kind {
-	k := row("PodTemplate", "podtemplates", "podtemplate", true,
-		func() kinds.Object { return &v1.PodTemplate{} }, func() runtime.Object { return &v1.PodTemplateList{} })
+	k := newKind[v1.PodTemplate, v1.PodTemplateList]("podtemplates", true)
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(func(t *v1.PodTemplate) { DefaultPodTemplate(&t.Template) })
 	k.PrepareCreate = rules.Do(func(t *v1.PodTemplate) { DropPodTemplate(&t.Template, nil) })

@@ -22,8 +22,7 @@ import (
 )
 
 func replicationController() *kinds.Kind {
-	k := row("ReplicationController", "replicationcontrollers", "replicationcontroller", true,
-		func() kinds.Object { return &v1.ReplicationController{} }, func() runtime.Object { return &v1.ReplicationControllerList{} }, "rc")
+	k := newKind[v1.ReplicationController, v1.ReplicationControllerList]("replicationcontrollers", true, "rc")
 	k.Categories = []string{"all"}
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultReplicationController)

@@ -8,15 +8,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 func resourceQuota() *kinds.Kind {
-	k := row("ResourceQuota", "resourcequotas", "resourcequota", true,
-		func() kinds.Object { return &v1.ResourceQuota{} }, func() runtime.Object { return &v1.ResourceQuotaList{} }, "quota")
+	k := newKind[v1.ResourceQuota, v1.ResourceQuotaList]("resourcequotas", true, "quota")
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(func(q *v1.ResourceQuota) {
 		roundResources(q.Spec.Hard)

@@ -6,15 +6,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
 func secret() *kinds.Kind {
-	k := row("Secret", "secrets", "secret", true,
-		func() kinds.Object { return &v1.Secret{} }, func() runtime.Object { return &v1.SecretList{} })
+	k := newKind[v1.Secret, v1.SecretList]("secrets", true)
 	k.Name = rules.DNSSubdomain
 	k.Default = rules.Do(defaultSecret)
 	k.PrepareUpdate = rules.Do2(func(obj, old *v1.Secret) {

@@ -9,7 +9,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -20,8 +19,7 @@ import (
 // service describes Services. Cluster addresses, node ports and IP families are
 // given by the API server, which calls Default first and Validate after.
 func service() *kinds.Kind {
-	k := row("Service", "services", "service", true,
-		func() kinds.Object { return &v1.Service{} }, func() runtime.Object { return &v1.ServiceList{} }, "svc")
+	k := newKind[v1.Service, v1.ServiceList]("services", true, "svc")
 	k.Categories = []string{"all"}
 	k.Name = rules.DNSLabel
 	k.AllowCreateOnUpdate = true

@@ -5,7 +5,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -17,8 +16,7 @@ import (
 const mountableSecrets = "kubernetes.io/enforce-mountable-secrets"
 
 func serviceAccount() *kinds.Kind {
-	k := row("ServiceAccount", "serviceaccounts", "serviceaccount", true,
-		func() kinds.Object { return &v1.ServiceAccount{} }, func() runtime.Object { return &v1.ServiceAccountList{} }, "sa")
+	k := newKind[v1.ServiceAccount, v1.ServiceAccountList]("serviceaccounts", true, "sa")
 	k.Name = rules.DNSSubdomain
 	k.PrepareCreate = rules.Do(secretNamesOnly)
 	k.PrepareUpdate = rules.Do2(func(obj, _ *v1.ServiceAccount) { secretNamesOnly(obj) })

@@ -20,20 +20,14 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = discoveryv1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{endpointSlice()} }
 
 func endpointSlice() *kinds.Kind {
 	doc := discoveryv1.EndpointSlice{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "EndpointSlice", List: "EndpointSliceList",
-		Resource: "endpointslices", Singular: "endpointslice",
+	return row.Fill[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](discoveryv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:       "endpointslices",
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldEndpointSlice()...),
-		New:            row.Make[discoveryv1.EndpointSlice](),
-		NewList:        row.MakeAny[discoveryv1.EndpointSliceList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultEndpointSlice),
 		PrepareCreate:  rules.Do(func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) }),
@@ -50,7 +44,7 @@ func endpointSlice() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(endpointSliceCells),
-	}
+	}, oldEndpointSlice()...)
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {

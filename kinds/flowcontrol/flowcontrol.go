@@ -15,21 +15,15 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = flowcontrolv1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{flowSchema(), priorityLevel()} }
 
 func flowSchema() *kinds.Kind {
 	type T = *flowcontrolv1.FlowSchema
 	spec := flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "FlowSchema", List: "FlowSchemaList",
-		Resource: "flowschemas", Singular: "flowschema",
-		Served:  append(row.Hub(group, "v1"), oldFlowSchema()...),
-		New:     row.Make[flowcontrolv1.FlowSchema](),
-		NewList: row.MakeAny[flowcontrolv1.FlowSchemaList](),
-		Name:    rules.DNSSubdomain,
+	return row.Fill[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](flowcontrolv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "flowschemas",
+		Name:     rules.DNSSubdomain,
 		Default: rules.Do(func(f T) {
 			if f.Spec.MatchingPrecedence == 0 {
 				f.Spec.MatchingPrecedence = 1000
@@ -56,7 +50,7 @@ func flowSchema() *kinds.Kind {
 			rules.Column("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
 		},
 		Cells: rules.Cells(flowSchemaCells),
-	}
+	}, oldFlowSchema()...)
 }
 
 func flowSchemaCells(f *flowcontrolv1.FlowSchema, now time.Time) []any {
@@ -76,12 +70,8 @@ func flowSchemaCells(f *flowcontrolv1.FlowSchema, now time.Time) []any {
 func priorityLevel() *kinds.Kind {
 	type T = *flowcontrolv1.PriorityLevelConfiguration
 	queuing := flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "PriorityLevelConfiguration", List: "PriorityLevelConfigurationList",
-		Resource: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration",
-		Served:         append(row.Hub(group, "v1"), oldPriorityLevel()...),
-		New:            row.Make[flowcontrolv1.PriorityLevelConfiguration](),
-		NewList:        row.MakeAny[flowcontrolv1.PriorityLevelConfigurationList](),
+	return row.Fill[flowcontrolv1.PriorityLevelConfiguration, flowcontrolv1.PriorityLevelConfigurationList](flowcontrolv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:       "prioritylevelconfigurations",
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultPriorityLevel),
 		PrepareCreate:  rules.Do(func(p T) { p.Status = flowcontrolv1.PriorityLevelConfigurationStatus{} }),
@@ -105,7 +95,7 @@ func priorityLevel() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(priorityLevelCells),
-	}
+	}, oldPriorityLevel()...)
 }
 
 func defaultPriorityLevel(p *flowcontrolv1.PriorityLevelConfiguration) {

@@ -39,7 +39,7 @@ func validateFlowSchema(f *flowcontrolv1.FlowSchema) field.ErrorList {
 		l.Invalid(at, s.MatchingPrecedence, "only the schema named 'exempt' may have matchingPrecedence 1")
 	}
 	if d := s.DistinguisherMethod; d != nil && d.Type != flowcontrolv1.FlowDistinguisherMethodByNamespaceType && d.Type != flowcontrolv1.FlowDistinguisherMethodByUserType {
-		l.Add(field.NotSupported(path.Child("distinguisherMethod", "type"), row.Untagged(*d), []string{"ByNamespace", "ByUser"}))
+		l.Add(field.NotSupported(path.Child("distinguisherMethod", "type"), rules.Internal(*d), []string{"ByNamespace", "ByUser"}))
 	}
 	at = path.Child("priorityLevelConfiguration", "name")
 	if name := s.PriorityLevelConfiguration.Name; name != "" {
@@ -51,7 +51,7 @@ func validateFlowSchema(f *flowcontrolv1.FlowSchema) field.ErrorList {
 		judgeRules(&l, &s.Rules[i], path.Child("rules").Index(i))
 	}
 	if want, mandatory := mandatorySchema(f.Name); mandatory && !row.Same(f.Spec, want) {
-		l.Invalid(path, row.Untagged(f.Spec), fmt.Sprintf("spec of '%s' must equal the fixed value", f.Name))
+		l.Invalid(path, rules.Internal(f.Spec), fmt.Sprintf("spec of '%s' must equal the fixed value", f.Name))
 	}
 	judgeConditions(&l, f.Status.Conditions, func(c flowcontrolv1.FlowSchemaCondition) string { return string(c.Type) })
 	return l.Errors()

@@ -148,7 +148,7 @@ func judgeMandatoryLevel(l *rules.List, p *flowcontrolv1.PriorityLevelConfigurat
 	switch p.Name {
 	case exempt:
 		if p.Spec.Type != flowcontrolv1.PriorityLevelEnablementExempt || p.Spec.Limited != nil {
-			l.Invalid(path, row.Untagged(p.Spec), fmt.Sprintf("spec of '%s' except the 'spec.exempt' field must equal the fixed value", p.Name))
+			l.Invalid(path, rules.Internal(p.Spec), fmt.Sprintf("spec of '%s' except the 'spec.exempt' field must equal the fixed value", p.Name))
 		}
 	case "catch-all":
 		want := flowcontrolv1.PriorityLevelConfigurationSpec{
@@ -159,7 +159,7 @@ func judgeMandatoryLevel(l *rules.List, p *flowcontrolv1.PriorityLevelConfigurat
 			},
 		}
 		if !row.Same(p.Spec, want) {
-			l.Invalid(path, row.Untagged(p.Spec), fmt.Sprintf("spec of '%s' must equal the fixed value", p.Name))
+			l.Invalid(path, rules.Internal(p.Spec), fmt.Sprintf("spec of '%s' must equal the fixed value", p.Name))
 		}
 	}
 }

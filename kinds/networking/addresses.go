@@ -14,12 +14,8 @@ import (
 )
 
 func ipAddress() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "IPAddress", List: "IPAddressList",
-		Resource: "ipaddresses", Singular: "ipaddress", ShortNames: []string{"ip"},
-		Served:         row.Hub(group, "v1"),
-		New:            row.Make[networkingv1.IPAddress](),
-		NewList:        row.MakeAny[networkingv1.IPAddressList](),
+	return row.Fill[networkingv1.IPAddress, networkingv1.IPAddressList](networkingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "ipaddresses", ShortNames: []string{"ip"},
 		Name:           canonicalIP,
 		Validate:       rules.Check(validateIPAddress),
 		ValidateUpdate: rules.Check2(validateIPAddressUpdate),
@@ -28,7 +24,7 @@ func ipAddress() *kinds.Kind {
 			rules.Column("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]),
 		},
 		Cells: rules.Cells(ipAddressCells),
-	}
+	})
 }
 
 // ipAddressCells have one cell more than there are columns, as Kubernetes' do.
@@ -46,12 +42,8 @@ func ipAddressCells(a *networkingv1.IPAddress, now time.Time) []any {
 
 func serviceCIDR() *kinds.Kind {
 	type T = *networkingv1.ServiceCIDR
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ServiceCIDR", List: "ServiceCIDRList",
-		Resource: "servicecidrs", Singular: "servicecidr",
-		Served:         row.Hub(group, "v1"),
-		New:            row.Make[networkingv1.ServiceCIDR](),
-		NewList:        row.MakeAny[networkingv1.ServiceCIDRList](),
+	return row.Fill[networkingv1.ServiceCIDR, networkingv1.ServiceCIDRList](networkingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:       "servicecidrs",
 		Name:           rules.DNSSubdomain,
 		PrepareCreate:  rules.Do(func(c T) { c.Status = networkingv1.ServiceCIDRStatus{} }),
 		PrepareUpdate:  rules.Do2(func(c, old T) { c.Status = old.Status }),
@@ -69,5 +61,5 @@ func serviceCIDR() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, strings.Join(c.Spec.CIDRs, ","), rules.Age(c.CreationTimestamp, now)}
 		}),
-	}
+	})
 }

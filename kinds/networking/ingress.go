@@ -22,13 +22,9 @@ const annotationClass = "kubernetes.io/ingress.class"
 
 func ingress() *kinds.Kind {
 	type T = *networkingv1.Ingress
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "Ingress", List: "IngressList",
-		Resource: "ingresses", Singular: "ingress", ShortNames: []string{"ing"},
+	return row.Fill[networkingv1.Ingress, networkingv1.IngressList](networkingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "ingresses", ShortNames: []string{"ing"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldIngress()...),
-		New:            row.Make[networkingv1.Ingress](),
-		NewList:        row.MakeAny[networkingv1.IngressList](),
 		Name:           rules.DNSSubdomain,
 		PrepareCreate:  rules.Do(func(i T) { i.Status = networkingv1.IngressStatus{} }),
 		PrepareUpdate:  rules.Do2(func(i, old T) { i.Status = old.Status }),
@@ -46,7 +42,7 @@ func ingress() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(ingressCells),
-	}
+	}, oldIngress()...)
 }
 
 func warnIngress(i, old *networkingv1.Ingress) []string {

@@ -14,12 +14,8 @@ import (
 
 func ingressClass() *kinds.Kind {
 	type T = *networkingv1.IngressClass
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "IngressClass", List: "IngressClassList",
-		Resource: "ingressclasses", Singular: "ingressclass",
-		Served:         append(row.Hub(group, "v1"), oldIngressClass()...),
-		New:            row.Make[networkingv1.IngressClass](),
-		NewList:        row.MakeAny[networkingv1.IngressClassList](),
+	return row.Fill[networkingv1.IngressClass, networkingv1.IngressClassList](networkingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:       "ingressclasses",
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultIngressClass),
 		Generation:     rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
@@ -32,7 +28,7 @@ func ingressClass() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(ingressClassCells),
-	}
+	}, oldIngressClass()...)
 }
 
 func defaultIngressClass(c *networkingv1.IngressClass) {

@@ -17,13 +17,9 @@ import (
 
 func networkPolicy() *kinds.Kind {
 	type T = *networkingv1.NetworkPolicy
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "NetworkPolicy", List: "NetworkPolicyList",
-		Resource: "networkpolicies", Singular: "networkpolicy", ShortNames: []string{"netpol"},
+	return row.Fill[networkingv1.NetworkPolicy, networkingv1.NetworkPolicyList](networkingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "networkpolicies", ShortNames: []string{"netpol"},
 		Namespaced:     true,
-		Served:         append(row.Hub(group, "v1"), oldNetworkPolicy()...),
-		New:            row.Make[networkingv1.NetworkPolicy](),
-		NewList:        row.MakeAny[networkingv1.NetworkPolicyList](),
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultNetworkPolicy),
 		Generation:     rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
@@ -38,7 +34,7 @@ func networkPolicy() *kinds.Kind {
 		Cells: rules.Cells(func(p T, now time.Time) []any {
 			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), rules.Age(p.CreationTimestamp, now)}
 		}),
-	}
+	}, oldNetworkPolicy()...)
 }
 
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {

@@ -183,7 +183,7 @@ func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {
 		return l.Errors()
 	}
 	if len(cidrs) > 2 {
-		l.Invalid(path, row.Untagged(c.Spec), "may only hold up to 2 values")
+		l.Invalid(path, rules.Internal(c.Spec), "may only hold up to 2 values")
 		return l.Errors()
 	}
 	for i, cidr := range cidrs {

@@ -13,21 +13,15 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = nodev1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{runtimeClass()} }
 
 func runtimeClass() *kinds.Kind {
 	type T = *nodev1.RuntimeClass
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "RuntimeClass", List: "RuntimeClassList",
-		Resource: "runtimeclasses", Singular: "runtimeclass",
+	return row.Fill[nodev1.RuntimeClass, nodev1.RuntimeClassList](nodev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "runtimeclasses",
 		AllowCreateOnUpdate: true,
 		RequireRevision:     true,
-		Served:              append(row.Hub(group, "v1"), oldRuntimeClass()...),
-		New:                 row.Make[nodev1.RuntimeClass](),
-		NewList:             row.MakeAny[nodev1.RuntimeClassList](),
 		Name:                rules.DNSSubdomain,
 		Validate:            rules.Check(validateRuntimeClass),
 		ValidateUpdate:      rules.Check2(validateRuntimeClassUpdate),
@@ -38,5 +32,5 @@ func runtimeClass() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, c.Handler, rules.Age(c.CreationTimestamp, now)} }),
-	}
+	}, oldRuntimeClass()...)
 }

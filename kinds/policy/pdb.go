@@ -14,14 +14,10 @@ import (
 
 func podDisruptionBudget() *kinds.Kind {
 	type T = *policyv1.PodDisruptionBudget
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "PodDisruptionBudget", List: "PodDisruptionBudgetList",
-		Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"},
+	return row.Fill[policyv1.PodDisruptionBudget, policyv1.PodDisruptionBudgetList](policyv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "poddisruptionbudgets", ShortNames: []string{"pdb"},
 		Namespaced:      true,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldBudget()...),
-		New:             row.Make[policyv1.PodDisruptionBudget](),
-		NewList:         row.MakeAny[policyv1.PodDisruptionBudgetList](),
 		Name:            rules.DNSSubdomain,
 		PrepareCreate:   rules.Do(func(b T) { b.Status = policyv1.PodDisruptionBudgetStatus{} }),
 		PrepareUpdate:   rules.Do2(func(b, old T) { b.Status = old.Status }),
@@ -39,7 +35,7 @@ func podDisruptionBudget() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return []any{b.Name, orNA(b.Spec.MinAvailable), orNA(b.Spec.MaxUnavailable), int64(b.Status.DisruptionsAllowed), rules.Age(b.CreationTimestamp, now)}
 		}),
-	}
+	}, oldBudget()...)
 }
 
 func orNA(v *intstr.IntOrString) string {

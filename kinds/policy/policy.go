@@ -3,13 +3,7 @@
 // Evictions are a subresource of pods, in group core's rows.
 package policy
 
-import (
-	policyv1 "k8s.io/api/policy/v1"
-
-	"skiff.dev/skiff/kinds"
-)
-
-const group = policyv1.GroupName
+import "skiff.dev/skiff/kinds"
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{podDisruptionBudget()} }

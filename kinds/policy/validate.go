@@ -28,7 +28,7 @@ func validateSpec(s *policyv1.PodDisruptionBudgetSpec, opts metavalidation.Label
 	path := field.NewPath("spec")
 	var errs field.ErrorList
 	if s.MinAvailable != nil && s.MaxUnavailable != nil {
-		errs = append(errs, field.Invalid(path, row.Untagged(*s), "minAvailable and maxUnavailable cannot be both set"))
+		errs = append(errs, field.Invalid(path, rules.Internal(*s), "minAvailable and maxUnavailable cannot be both set"))
 	}
 	errs = append(errs, validateAmount(s.MinAvailable, path.Child("minAvailable"))...)
 	errs = append(errs, validateAmount(s.MaxUnavailable, path.Child("maxUnavailable"))...)

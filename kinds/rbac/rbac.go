@@ -23,44 +23,32 @@ func Kinds() []*kinds.Kind {
 }
 
 func role() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "Role", List: "RoleList",
-		Resource: "roles", Singular: "role",
+	return row.Fill[rbacv1.Role, rbacv1.RoleList](rbacv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "roles",
 		Namespaced:          true,
 		AllowCreateOnUpdate: true,
-		Served:              append(row.Hub(group, "v1"), oldRole()...),
-		New:                 row.Make[rbacv1.Role](),
-		NewList:             row.MakeAny[rbacv1.RoleList](),
 		Name:                row.PathSegment,
 		Validate:            rules.Check(validateRole),
 		ValidateUpdate:      rules.Check2(validateRoleUpdate),
-	}
+	}, oldRole()...)
 }
 
 func clusterRole() *kinds.Kind {
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ClusterRole", List: "ClusterRoleList",
-		Resource: "clusterroles", Singular: "clusterrole",
+	return row.Fill[rbacv1.ClusterRole, rbacv1.ClusterRoleList](rbacv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "clusterroles",
 		AllowCreateOnUpdate: true,
-		Served:              append(row.Hub(group, "v1"), oldClusterRole()...),
-		New:                 row.Make[rbacv1.ClusterRole](),
-		NewList:             row.MakeAny[rbacv1.ClusterRoleList](),
 		Name:                row.PathSegment,
 		Validate:            rules.Check(validateClusterRole),
 		ValidateUpdate:      rules.Check2(validateClusterRoleUpdate),
-	}
+	}, oldClusterRole()...)
 }
 
 func roleBinding() *kinds.Kind {
 	type T = *rbacv1.RoleBinding
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "RoleBinding", List: "RoleBindingList",
-		Resource: "rolebindings", Singular: "rolebinding",
+	return row.Fill[rbacv1.RoleBinding, rbacv1.RoleBindingList](rbacv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "rolebindings",
 		Namespaced:          true,
 		AllowCreateOnUpdate: true,
-		Served:              append(row.Hub(group, "v1"), oldRoleBinding()...),
-		New:                 row.Make[rbacv1.RoleBinding](),
-		NewList:             row.MakeAny[rbacv1.RoleBindingList](),
 		Name:                row.PathSegment,
 		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
 		Validate:            rules.Check(validateRoleBinding),
@@ -69,18 +57,14 @@ func roleBinding() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),
-	}
+	}, oldRoleBinding()...)
 }
 
 func clusterRoleBinding() *kinds.Kind {
 	type T = *rbacv1.ClusterRoleBinding
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ClusterRoleBinding", List: "ClusterRoleBindingList",
-		Resource: "clusterrolebindings", Singular: "clusterrolebinding",
+	return row.Fill[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](rbacv1.SchemeGroupVersion, &kinds.Kind{
+		Resource:            "clusterrolebindings",
 		AllowCreateOnUpdate: true,
-		Served:              append(row.Hub(group, "v1"), oldClusterRoleBinding()...),
-		New:                 row.Make[rbacv1.ClusterRoleBinding](),
-		NewList:             row.MakeAny[rbacv1.ClusterRoleBindingList](),
 		Name:                row.PathSegment,
 		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
 		Validate:            rules.Check(validateClusterRoleBinding),
@@ -89,7 +73,7 @@ func clusterRoleBinding() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),
-	}
+	}, oldClusterRoleBinding()...)
 }
 
 func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds/row"
+	"skiff.dev/skiff/kinds/rules"
 )
 
 // The rules of this file are those of pkg/apis/rbac/validation in Kubernetes.
@@ -102,7 +103,7 @@ func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
 	if old == ref {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), row.Untagged(ref), "cannot change roleRef")}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), rules.Internal(ref), "cannot change roleRef")}
 }
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool) field.ErrorList {

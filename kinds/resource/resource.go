@@ -15,8 +15,6 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = resourcev1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{deviceClass(), resourceClaim(), resourceClaimTemplate(), resourceSlice()}
@@ -24,28 +22,20 @@ func Kinds() []*kinds.Kind {
 
 func deviceClass() *kinds.Kind {
 	type T = *resourcev1.DeviceClass
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "DeviceClass", List: "DeviceClassList",
-		Resource: "deviceclasses", Singular: "deviceclass",
-		Served:     row.Hub(group, "v1"),
-		New:        row.Make[resourcev1.DeviceClass](),
-		NewList:    row.MakeAny[resourcev1.DeviceClassList](),
+	return row.Fill[resourcev1.DeviceClass, resourcev1.DeviceClassList](resourcev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:   "deviceclasses",
 		Name:       rules.DNSSubdomain,
 		Generation: rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
 		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
 		Cells:      rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
-	}
+	})
 }
 
 func resourceClaim() *kinds.Kind {
 	type T = *resourcev1.ResourceClaim
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ResourceClaim", List: "ResourceClaimList",
-		Resource: "resourceclaims", Singular: "resourceclaim",
+	return row.Fill[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](resourcev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:      "resourceclaims",
 		Namespaced:    true,
-		Served:        row.Hub(group, "v1"),
-		New:           row.Make[resourcev1.ResourceClaim](),
-		NewList:       row.MakeAny[resourcev1.ResourceClaimList](),
 		Name:          rules.DNSSubdomain,
 		Default:       rules.Do(func(c T) { defaultClaim(&c.Spec) }),
 		PrepareCreate: rules.Do(func(c T) { c.Status = resourcev1.ResourceClaimStatus{} }),
@@ -62,7 +52,7 @@ func resourceClaim() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, claimState(c), rules.Age(c.CreationTimestamp, now)}
 		}),
-	}
+	})
 }
 
 func claimState(c *resourcev1.ResourceClaim) string {
@@ -84,29 +74,21 @@ func claimState(c *resourcev1.ResourceClaim) string {
 
 func resourceClaimTemplate() *kinds.Kind {
 	type T = *resourcev1.ResourceClaimTemplate
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ResourceClaimTemplate", List: "ResourceClaimTemplateList",
-		Resource: "resourceclaimtemplates", Singular: "resourceclaimtemplate",
+	return row.Fill[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](resourcev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:   "resourceclaimtemplates",
 		Namespaced: true,
-		Served:     row.Hub(group, "v1"),
-		New:        row.Make[resourcev1.ResourceClaimTemplate](),
-		NewList:    row.MakeAny[resourcev1.ResourceClaimTemplateList](),
 		Name:       rules.DNSSubdomain,
 		Default:    rules.Do(func(t T) { defaultClaim(&t.Spec.Spec) }),
 		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
 		Cells:      rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
-	}
+	})
 }
 
 func resourceSlice() *kinds.Kind {
 	type T = *resourcev1.ResourceSlice
 	spec := resourcev1.ResourceSliceSpec{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "ResourceSlice", List: "ResourceSliceList",
-		Resource: "resourceslices", Singular: "resourceslice",
-		Served:     row.Hub(group, "v1"),
-		New:        row.Make[resourcev1.ResourceSlice](),
-		NewList:    row.MakeAny[resourcev1.ResourceSliceList](),
+	return row.Fill[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](resourcev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:   "resourceslices",
 		Name:       rules.DNSSubdomain,
 		Generation: rules.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
 		Columns: []metav1.TableColumnDefinition{
@@ -123,7 +105,7 @@ func resourceSlice() *kinds.Kind {
 			resourcev1.ResourceSliceSelectorNodeName: rules.Field(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
 			resourcev1.ResourceSliceSelectorDriver:   rules.Field(func(s T) string { return s.Spec.Driver }),
 		},
-	}
+	})
 }
 
 func defaultClaim(spec *resourcev1.ResourceClaimSpec) {

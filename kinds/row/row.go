@@ -5,10 +5,14 @@
 package row
 
 import (
+	"reflect"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
@@ -18,6 +22,24 @@ import (
 // PathSegment is the name rule of RBAC's kinds: whatever a URL path can carry.
 func PathSegment(name string, _ bool) []string {
 	return content.IsPathSegmentName(name)
+}
+
+// Fill completes a row in which k says what is the kind's own. Its group and version,
+// its names and constructors follow from gv and from the Go types of hub and list;
+// old are the forms that are served besides the hub.
+func Fill[T, L any, P interface {
+	*T
+	kinds.Object
+}, PL interface {
+	*L
+	runtime.Object
+}](gv schema.GroupVersion, k *kinds.Kind, old ...kinds.Version) *kinds.Kind {
+	k.Group, k.Version = gv.Group, gv.Version
+	k.Kind, k.List = reflect.TypeFor[T]().Name(), reflect.TypeFor[L]().Name()
+	k.Singular = strings.ToLower(k.Kind)
+	k.New, k.NewList = Make[T, P](), MakeAny[L, PL]()
+	k.Served = append(Hub(gv.Group, gv.Version), old...)
+	return k
 }
 
 // Hub is the served form of a kind that is its hub.
@@ -84,5 +106,5 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 	if Same(old, value) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, Untagged(value), "field is immutable")}
+	return field.ErrorList{field.Invalid(path, rules.Internal(value), "field is immutable")}
 }

@@ -5,37 +5,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
-
-func TestUntagged(t *testing.T) {
-	for _, c := range []struct {
-		v    any
-		want string
-	}{
-		{nil, `null`},
-		{(*int)(nil), `null`},
-		{appsv1.DeploymentStrategy{Type: "BlueGreen"}, `{"Type":"BlueGreen","RollingUpdate":null}`},
-		{policyv1.PodDisruptionBudgetSpec{
-			MinAvailable: ptr.To(intstr.FromInt32(1)),
-			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
-		}, `{"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":null,"UnhealthyPodEvictionPolicy":null}`},
-		{[]struct{ A int }{{1}, {2}}, `[{"A":1},{"A":2}]`},
-		{struct {
-			metav1.LabelSelector
-			B []byte
-		}{B: []byte("x")}, `{"MatchLabels":null,"MatchExpressions":null,"B":"eA=="}`},
-	} {
-		raw, err := Untagged(c.v).MarshalJSON()
-		if err != nil || string(raw) != c.want {
-			t.Errorf("%T shows as %s, %v; want %s", c.v, raw, err, c.want)
-		}
-	}
-}
 
 func TestScale(t *testing.T) {
 	s := Scale(func(d *appsv1.Deployment) Scaled {

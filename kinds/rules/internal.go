@@ -5,35 +5,50 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
-// Internal wraps a struct of k8s.io/api for a message. Kubernetes judges its
-// internal types, which have no JSON names, and shows a bad struct as JSON with the
-// names and all the fields of the Go type.
+// Internal wraps a value for a message. Kubernetes judges its internal types, which
+// have no JSON names, and shows a bad struct as JSON with the names of the Go type's
+// fields, nothing left out.
 func Internal(v any) any { return internal{v} }
 
 type internal struct{ v any }
 
-// MarshalJSON writes the struct with the names of its Go fields.
+// MarshalJSON writes the value with the names of its Go fields.
 func (i internal) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	err := writeInternal(&b, reflect.ValueOf(i.v))
 	return b.Bytes(), err
 }
 
-// writeInternal writes v. What is not of k8s.io/api is written as it writes itself.
+var (
+	marshaler   = reflect.TypeFor[json.Marshaler]()
+	podSpecType = reflect.TypeFor[corev1.PodSpec]()
+)
+
 func writeInternal(b *bytes.Buffer, v reflect.Value) error {
-	switch v.Kind() {
-	case reflect.Pointer:
+	if !v.IsValid() {
+		b.WriteString("null")
+		return nil
+	}
+	switch {
+	case v.Kind() == reflect.Pointer:
 		if v.IsNil() {
 			b.WriteString("null")
 			return nil
 		}
 		return writeInternal(b, v.Elem())
-	case reflect.Slice:
-		if v.IsNil() || v.Type().Elem().Kind() == reflect.Uint8 {
-			return writePlain(b, v)
-		}
+	case v.Type().Implements(marshaler), reflect.PointerTo(v.Type()).Implements(marshaler),
+		strings.HasPrefix(v.Type().PkgPath(), "k8s.io/apimachinery/"):
+		return writePlain(b, v) // the same type inside of Kubernetes and outside
+	case v.Type() == podSpecType:
+		return writePodSpec(b, v)
+	case v.Kind() == reflect.Struct:
+		w := fieldWriter{b: b}
+		return w.object(func() error { return w.all(v) })
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8 && !v.IsNil():
 		b.WriteByte('[')
 		for i := range v.Len() {
 			if i > 0 {
@@ -45,50 +60,62 @@ func writeInternal(b *bytes.Buffer, v reflect.Value) error {
 		}
 		b.WriteByte(']')
 		return nil
-	case reflect.Struct:
-		if !strings.HasPrefix(v.Type().PkgPath(), "k8s.io/api/") {
-			return writePlain(b, v)
-		}
-		b.WriteByte('{')
-		if _, err := writeFields(b, v, false); err != nil {
-			return err
-		}
-		b.WriteByte('}')
-		return nil
 	}
 	return writePlain(b, v)
 }
 
-// writeFields writes the fields of a struct; those of an embedded one stand among
-// them. More says that a comma comes before the first.
-func writeFields(b *bytes.Buffer, v reflect.Value, more bool) (bool, error) {
+// fieldWriter writes the fields of one JSON object.
+type fieldWriter struct {
+	b    *bytes.Buffer
+	more bool // a comma comes before the next
+}
+
+func (w *fieldWriter) object(fields func() error) error {
+	w.b.WriteByte('{')
+	err := fields()
+	w.b.WriteByte('}')
+	return err
+}
+
+// all writes every field; those of an embedded struct stand among them, as JSON has
+// it.
+func (w *fieldWriter) all(v reflect.Value) error {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
-		if f.Anonymous && f.Type.Kind() == reflect.Struct && strings.HasPrefix(f.Type.PkgPath(), "k8s.io/api/") {
-			var err error
-			if more, err = writeFields(b, v.Field(i), more); err != nil {
-				return more, err
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			if err := w.all(v.Field(i)); err != nil {
+				return err
 			}
 			continue
 		}
-		if more {
-			b.WriteByte(',')
-		}
-		more = true
-		b.WriteString(`"` + f.Name + `":`)
-		if err := writeInternal(b, v.Field(i)); err != nil {
-			return more, err
+		if err := w.field(f.Name, v.Field(i)); err != nil {
+			return err
 		}
 	}
-	return more, nil
+	return nil
+}
+
+// named writes some fields in the order given.
+func (w *fieldWriter) named(v reflect.Value, names []string) error {
+	for _, name := range names {
+		if err := w.field(name, v.FieldByName(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *fieldWriter) field(name string, v reflect.Value) error {
+	if w.more {
+		w.b.WriteByte(',')
+	}
+	w.more = true
+	w.b.WriteString(`"` + name + `":`)
+	return writeInternal(w.b, v)
 }
 
 func writePlain(b *bytes.Buffer, v reflect.Value) error {
-	if !v.IsValid() {
-		b.WriteString("null")
-		return nil
-	}
-	data, err := json.Marshal(v.Interface())
-	b.Write(data)
+	raw, err := json.Marshal(v.Interface())
+	b.Write(raw)
 	return err
 }

@@ -15,21 +15,15 @@ import (
 	"skiff.dev/skiff/kinds/rules"
 )
 
-const group = schedulingv1.GroupName
-
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind { return []*kinds.Kind{priorityClass()} }
 
 func priorityClass() *kinds.Kind {
 	type T = *schedulingv1.PriorityClass
 	doc := schedulingv1.PriorityClass{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "PriorityClass", List: "PriorityClassList",
-		Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"},
-		Served:  append(row.Hub(group, "v1"), oldPriorityClass()...),
-		New:     row.Make[schedulingv1.PriorityClass](),
-		NewList: row.MakeAny[schedulingv1.PriorityClassList](),
-		Name:    rules.DNSSubdomain,
+	return row.Fill[schedulingv1.PriorityClass, schedulingv1.PriorityClassList](schedulingv1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "priorityclasses", ShortNames: []string{"pc"},
+		Name: rules.DNSSubdomain,
 		Default: rules.Do(func(c T) {
 			if c.PreemptionPolicy == nil {
 				c.PreemptionPolicy = ptr.To(corev1.PreemptLowerPriority)
@@ -48,5 +42,5 @@ func priorityClass() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, int64(c.Value), c.GlobalDefault, rules.Age(c.CreationTimestamp, now), string(ptr.Deref(c.PreemptionPolicy, ""))}
 		}),
-	}
+	}, oldPriorityClass()...)
 }

@@ -15,13 +15,9 @@ import (
 
 func csiDriver() *kinds.Kind {
 	type T = *storagev1.CSIDriver
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CSIDriver", List: "CSIDriverList",
-		Resource: "csidrivers", Singular: "csidriver",
+	return row.Fill[storagev1.CSIDriver, storagev1.CSIDriverList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:        "csidrivers",
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldCSIDriver()...),
-		New:             row.Make[storagev1.CSIDriver](),
-		NewList:         row.MakeAny[storagev1.CSIDriverList](),
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultCSIDriver),
 		PrepareCreate:   rules.Do(func(d T) { d.Spec.PreventPodSchedulingIfMissing = nil }),
@@ -36,7 +32,7 @@ func csiDriver() *kinds.Kind {
 		Warnings:       rules.Warn(warnCSIDriver),
 		Columns:        csiDriverColumns(),
 		Cells:          rules.Cells(csiDriverCells),
-	}
+	}, oldCSIDriver()...)
 }
 
 func defaultCSIDriver(d *storagev1.CSIDriver) {
@@ -103,13 +99,9 @@ func csiDriverCells(d *storagev1.CSIDriver, now time.Time) []any {
 
 func csiNode() *kinds.Kind {
 	type T = *storagev1.CSINode
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CSINode", List: "CSINodeList",
-		Resource: "csinodes", Singular: "csinode",
+	return row.Fill[storagev1.CSINode, storagev1.CSINodeList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:        "csinodes",
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldCSINode()...),
-		New:             row.Make[storagev1.CSINode](),
-		NewList:         row.MakeAny[storagev1.CSINodeList](),
 		Name:            rules.DNSSubdomain,
 		Validate:        rules.Check(validateCSINode),
 		ValidateUpdate:  rules.Check2(validateCSINodeUpdate),
@@ -121,20 +113,16 @@ func csiNode() *kinds.Kind {
 		Cells: rules.Cells(func(n T, now time.Time) []any {
 			return []any{n.Name, int64(len(n.Spec.Drivers)), rules.Age(n.CreationTimestamp, now)}
 		}),
-	}
+	}, oldCSINode()...)
 }
 
 func csiStorageCapacity() *kinds.Kind {
 	type T = *storagev1.CSIStorageCapacity
 	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "CSIStorageCapacity", List: "CSIStorageCapacityList",
-		Resource: "csistoragecapacities", Singular: "csistoragecapacity",
+	return row.Fill[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:        "csistoragecapacities",
 		Namespaced:      true,
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldCapacity()...),
-		New:             row.Make[storagev1.CSIStorageCapacity](),
-		NewList:         row.MakeAny[storagev1.CSIStorageCapacityList](),
 		Name:            rules.DNSSubdomain,
 		Validate:        rules.Check(validateCapacity),
 		ValidateUpdate:  rules.Check2(validateCapacityUpdate),
@@ -150,5 +138,5 @@ func csiStorageCapacity() *kinds.Kind {
 			}
 			return []any{c.Name, c.StorageClassName, capacity}
 		}),
-	}
+	}, oldCapacity()...)
 }

@@ -3,13 +3,7 @@
 // kinds for the table that this is a part of.
 package storage
 
-import (
-	storagev1 "k8s.io/api/storage/v1"
-
-	"skiff.dev/skiff/kinds"
-)
-
-const group = storagev1.GroupName
+import "skiff.dev/skiff/kinds"
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {

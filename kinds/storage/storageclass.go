@@ -17,12 +17,8 @@ import (
 
 func storageClass() *kinds.Kind {
 	doc := storagev1.StorageClass{}.SwaggerDoc()
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "StorageClass", List: "StorageClassList",
-		Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"},
-		Served:         append(row.Hub(group, "v1"), oldStorageClass()...),
-		New:            row.Make[storagev1.StorageClass](),
-		NewList:        row.MakeAny[storagev1.StorageClassList](),
+	return row.Fill[storagev1.StorageClass, storagev1.StorageClassList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "storageclasses", ShortNames: []string{"sc"},
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultStorageClass),
 		Validate:       rules.Check(validateStorageClass),
@@ -37,7 +33,7 @@ func storageClass() *kinds.Kind {
 			rules.AgeColumn(),
 		},
 		Cells: rules.Cells(storageClassCells),
-	}
+	}, oldStorageClass()...)
 }
 
 func defaultStorageClass(c *storagev1.StorageClass) {
@@ -77,12 +73,8 @@ func storageClassCells(c *storagev1.StorageClass, now time.Time) []any {
 
 func volumeAttributesClass() *kinds.Kind {
 	type T = *storagev1.VolumeAttributesClass
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "VolumeAttributesClass", List: "VolumeAttributesClassList",
-		Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"},
-		Served:         append(row.Hub(group, "v1"), oldAttributesClass()...),
-		New:            row.Make[storagev1.VolumeAttributesClass](),
-		NewList:        row.MakeAny[storagev1.VolumeAttributesClassList](),
+	return row.Fill[storagev1.VolumeAttributesClass, storagev1.VolumeAttributesClassList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource: "volumeattributesclasses", ShortNames: []string{"vac"},
 		Name:           rules.DNSSubdomain,
 		Validate:       rules.Check(validateAttributesClass),
 		ValidateUpdate: rules.Check2(validateAttributesClassUpdate),
@@ -94,5 +86,5 @@ func volumeAttributesClass() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, c.DriverName, rules.Age(c.CreationTimestamp, now)}
 		}),
-	}
+	}, oldAttributesClass()...)
 }

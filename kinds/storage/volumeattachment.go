@@ -14,13 +14,9 @@ import (
 
 func volumeAttachment() *kinds.Kind {
 	type T = *storagev1.VolumeAttachment
-	return &kinds.Kind{
-		Group: group, Version: "v1", Kind: "VolumeAttachment", List: "VolumeAttachmentList",
-		Resource: "volumeattachments", Singular: "volumeattachment",
+	return row.Fill[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList](storagev1.SchemeGroupVersion, &kinds.Kind{
+		Resource:        "volumeattachments",
 		RequireRevision: true,
-		Served:          append(row.Hub(group, "v1"), oldAttachment()...),
-		New:             row.Make[storagev1.VolumeAttachment](),
-		NewList:         row.MakeAny[storagev1.VolumeAttachmentList](),
 		Name:            rules.DNSSubdomain,
 		PrepareCreate:   rules.Do(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
 		PrepareUpdate:   rules.Do2(func(a, old T) { a.Status = old.Status }),
@@ -37,7 +33,7 @@ func volumeAttachment() *kinds.Kind {
 				a.Spec.NodeName, a.Status.Attached, rules.Age(a.CreationTimestamp, now),
 			}
 		}),
-	}
+	}, oldAttachment()...)
 }
 
 func attachmentColumns() []metav1.TableColumnDefinition {

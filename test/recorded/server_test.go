@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 
@@ -22,6 +23,7 @@ import (
 	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/authn"
+	authnode "skiff.dev/skiff/auth/node"
 	"skiff.dev/skiff/auth/policy"
 	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/auth/token"
@@ -90,7 +92,8 @@ func newServer(t testing.TB) *httptest.Server {
 	s := mem.New()
 	look := &late{}
 	index := rbac.New()
-	may := auth.Chain{auth.Masters{}, index}
+	graph := authnode.NewGraph()
+	may := auth.Chain{auth.Masters{}, authnode.New(graph, policy.NodeRules()), index}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -118,9 +121,13 @@ func newServer(t testing.TB) *httptest.Server {
 		Authenticator: authn.Union{authn.Bearer{Tokens: known}, admin{}},
 		Authorizer:    may,
 		Admission:     admit.Default(admit.Options{Rules: index, Authorizer: may}),
-		Feeds:         []apiserver.Feed{{Resources: rbacKinds, Apply: index.Apply}},
-		TokenIssuer:   &token.Service{Issuer: signer, Audiences: audiences, Objects: look},
-		Tokens:        known, Audiences: audiences, Rules: index,
+		Feeds: []apiserver.Feed{
+			{Resources: rbacKinds, Apply: index.Apply},
+			{Resources: []schema.GroupResource{{Resource: "pods"}, {Resource: "persistentvolumes"}}, Apply: graph.Apply},
+		},
+		Advertise:   netip.MustParseAddrPort("192.0.2.1:6443"),
+		TokenIssuer: &token.Service{Issuer: signer, Audiences: audiences, Objects: look},
+		Tokens:      known, Audiences: audiences, Rules: index,
 		Subresources: map[string]apiserver.SubresourceHandler{
 			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
