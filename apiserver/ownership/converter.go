@@ -34,6 +34,11 @@ func (c converter) ConvertToVersion(in runtime.Object, gv runtime.GroupVersioner
 	if !ok {
 		return nil, fmt.Errorf("ownership: cannot convert %T to %v", in, gv)
 	}
+	// The field manager asks for the hub as the hub's version in the group that the
+	// object has, which for an extensions/v1beta1 Deployment is extensions/v1.
+	if _, served := c.kind.ServedAs(target); !served && target.Version == c.kind.Version {
+		target.Group = c.kind.Group
+	}
 	have := in.GetObjectKind().GroupVersionKind()
 	if u, ok := in.(*unstructured.Unstructured); ok {
 		v, ok := c.kind.ServedAs(have.GroupVersion())

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/randfill"
 
 	"skiff.dev/skiff/kinds"
@@ -138,6 +142,28 @@ func mutate(v reflect.Value, r *rand.Rand) {
 	case reflect.Int32, reflect.Int64:
 		if r.IntN(5) == 0 && v.CanSet() {
 			v.SetInt(int64(r.IntN(100)))
+		}
+	}
+}
+
+// TestOldGroup: a change through a version of a group that the kind no longer lives
+// in takes the fields over, as one through today's version does.
+func TestOldGroup(t *testing.T) {
+	table := all.Table()
+	m := New(scheme.New(), table.ByGVK)
+	old := schema.GroupVersionKind{Group: "extensions", Version: "v1beta1", Kind: "Deployment"}
+	k, _ := table.ByGVK(old)
+	v, _ := k.ServedAs(old.GroupVersion())
+	obj := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](1)}}
+	obj.Name = "web"
+	live := m.Update(k, nil, "", k.New(), obj, "create")
+	live.SetUID("u")
+	changed := live.DeepCopyObject().(*appsv1.Deployment)
+	changed.Spec.Replicas = ptr.To[int32](2)
+	got := withoutTimes(m.Update(k, v, "", live, changed, "scale").GetManagedFields())
+	for _, want := range []string{`"manager":"scale","operation":"Update","apiVersion":"extensions/v1beta1"`, `"fieldsV1":{"f:spec":{"f:replicas":{}}}`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
 		}
 	}
 }
