@@ -15,7 +15,7 @@ import (
 
 // instancesDir tells instances on one machine of each other's ranges. A lock on
 // the directory makes choosing one at a time.
-const instancesDir = "/run/skiff-instances"
+var instancesDir = "/run/skiff-instances" // tests have one of their own
 
 // claim is what one instance holds.
 type claim struct {
@@ -27,17 +27,11 @@ type claim struct {
 // claimRanges settles the two ranges: those given, or the first free ones, and
 // notes them for other instances.
 func claimRanges(c *Config, routes []netip.Prefix) error {
-	if err := os.MkdirAll(instancesDir, 0o700); err != nil {
-		return err
-	}
-	dir, err := os.Open(instancesDir)
+	dir, err := lockInstances()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", instancesDir, err)
-	}
 	taken := routes
 	others, err := otherClaims(c.Data)
 	if err != nil {
@@ -68,8 +62,44 @@ func claimRanges(c *Config, routes []netip.Prefix) error {
 	return pki.WriteFile(filepath.Join(instancesDir, c.Instance()+".json"), raw)
 }
 
+// lockInstances makes the directory and takes the lock on it, which closing it
+// gives back. Who had the lock before may have removed the directory: then the lock
+// keeps nobody out, and the next directory is taken.
+func lockInstances() (*os.File, error) {
+	for {
+		if err := os.MkdirAll(instancesDir, 0o700); err != nil {
+			return nil, err
+		}
+		dir, err := os.Open(instancesDir)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+			dir.Close()
+			return nil, fmt.Errorf("lock %s: %w", instancesDir, err)
+		}
+		ours, err := dir.Stat()
+		if err != nil {
+			dir.Close()
+			return nil, err
+		}
+		if now, err := os.Stat(instancesDir); err == nil && os.SameFile(ours, now) {
+			return dir, nil
+		}
+		dir.Close()
+	}
+}
+
 func releaseRanges(dataDir string) error {
-	err := os.Remove(filepath.Join(instancesDir, (&cli.Dirs{Data: dataDir}).Instance()+".json"))
+	dir, err := lockInstances()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = os.Remove(filepath.Join(instancesDir, (&cli.Dirs{Data: dataDir}).Instance()+".json"))
 	if os.IsNotExist(err) {
 		err = nil
 	}

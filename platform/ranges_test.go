@@ -1,9 +1,15 @@
 package platform
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"skiff.dev/skiff/cli"
 )
 
 func TestFreeRange(t *testing.T) {
@@ -34,4 +40,45 @@ func TestFreeRange(t *testing.T) {
 			t.Errorf("%+v: got %v, %v", c, got, err)
 		}
 	}
+}
+
+// Instances come and go at once, and the directory of their claims with them: at
+// no time do two hold one range.
+func TestClaimsAreExclusive(t *testing.T) {
+	was := instancesDir
+	instancesDir = filepath.Join(t.TempDir(), "instances")
+	defer func() { instancesDir = was }()
+	var mu sync.Mutex
+	held := map[string]string{}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		data := filepath.Join(t.TempDir(), fmt.Sprint("data", i))
+		if err := os.Mkdir(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for range 100 {
+				c := &Config{Dirs: cli.Dirs{Data: data}, PodCIDR: defaultPods, ServiceCIDR: defaultServices,
+					open: map[string]bool{"pod-cidr": true, "service-cidr": true}}
+				if err := claimRanges(c, nil); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if other := held[c.PodCIDR]; other != "" {
+					t.Errorf("%s and %s hold %s", data, other, c.PodCIDR)
+				}
+				held[c.PodCIDR] = data
+				mu.Unlock()
+				mu.Lock()
+				delete(held, c.PodCIDR)
+				mu.Unlock()
+				if err := releaseRanges(data); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
