@@ -14,6 +14,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/enginetest"
@@ -361,6 +362,16 @@ func TestAdmission(t *testing.T) {
 		r.expect("c", "Running ready=True app:running")
 		r.expect("d", "Failed(NodePorts) ready=False")
 		r.expect("e", "Failed(NodeAffinity) ready=False")
+		// A label that came after the node registered counts as well.
+		var n v1.Node
+		if err := r.api.Get(context.Background(), client.ObjectKey{Name: "n1"}, &n); err != nil {
+			t.Fatal(err)
+		}
+		n.Labels["disk"] = "ssd"
+		r.api.put(&n)
+		r.make("f", sel)
+		r.wait(time.Second)
+		r.expect("f", "Running ready=True app:running")
 	})
 }
 
