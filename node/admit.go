@@ -89,11 +89,16 @@ func (n *Node) claim(pod *v1.Pod) (reason, message string) {
 	return reason, message
 }
 
-// release takes the pod off the count of active ones.
-func (n *Node) release(uid types.UID) {
+// vacate takes the pod off the count of active ones: it runs nothing any more.
+func (n *Node) vacate(uid types.UID) {
 	n.mu.Lock()
 	delete(n.active, uid)
 	n.mu.Unlock()
+}
+
+// release takes the pod out of all counts.
+func (n *Node) release(uid types.UID) {
+	n.vacate(uid)
 	n.classes.drop(n, uid)
 }
 

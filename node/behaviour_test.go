@@ -375,6 +375,26 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
+// TestEndedPodGivesItsPlaceUp: the scheduler counts on a pod's ports and resources
+// as soon as its phase says that it has ended, whatever is left to take down.
+func TestEndedPodGivesItsPlaceUp(t *testing.T) {
+	bubble(t, func(r *rig) {
+		port := one(v1.Container{Ports: []v1.ContainerPort{{HostPort: 80, ContainerPort: 80}}})
+		port.RestartPolicy = v1.RestartPolicyNever
+		r.make("a", port)
+		r.wait(time.Second)
+		r.net.mu.Lock()
+		r.net.stuck = errors.New("busy")
+		r.net.mu.Unlock()
+		r.engine.Exit(r.id("app"), 0)
+		r.wait(time.Second)
+		r.expect("a", "Succeeded ready=False app:Completed(0)")
+		r.make("b", port)
+		r.wait(time.Second)
+		r.expect("b", "Running ready=True app:running")
+	})
+}
+
 func TestFailedMountAndSandbox(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.vols.fail = errors.New(`MountVolume.SetUp failed for volume "x" : configmap "y" not found`)
