@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	podresource "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/node/lifecycle"
 	"skiff.dev/skiff/node/podspec"
@@ -22,6 +24,23 @@ type resourceView struct {
 	allocatable v1.ResourceList
 	labels      map[string]string
 	pressure    pressure.Conditions
+}
+
+// reasonNodeAffinity is also where the scheduler may know newer labels than this
+// node does.
+const reasonNodeAffinity = "NodeAffinity"
+
+// refreshLabels reads the Node object's labels anew, and tells whether it could.
+func (n *Node) refreshLabels(ctx context.Context) bool {
+	var now v1.Node
+	if err := n.o.Client.Get(ctx, client.ObjectKey{Name: n.o.Name}, &now); err != nil {
+		n.log.Warn("cannot read the node's labels", "error", err)
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.resources.labels = now.Labels
+	return true
 }
 
 // admit decides once whether this node runs the pod at all, as the kubelet's
@@ -38,6 +57,9 @@ func (w *worker) admit(now time.Time) {
 		return
 	}
 	reason, message := w.n.claim(w.pod)
+	if reason == reasonNodeAffinity && w.n.refreshLabels(w.ctx) {
+		reason, message = w.n.claim(w.pod)
+	}
 	if reason == "" {
 		w.n.classes.set(w.n, w.pod)
 		return
@@ -67,11 +89,16 @@ func (n *Node) claim(pod *v1.Pod) (reason, message string) {
 	return reason, message
 }
 
-// release takes the pod off the count of active ones.
-func (n *Node) release(uid types.UID) {
+// vacate takes the pod off the count of active ones: it runs nothing any more.
+func (n *Node) vacate(uid types.UID) {
 	n.mu.Lock()
 	delete(n.active, uid)
 	n.mu.Unlock()
+}
+
+// release takes the pod out of all counts.
+func (n *Node) release(uid types.UID) {
+	n.vacate(uid)
 	n.classes.drop(n, uid)
 }
 
@@ -79,7 +106,7 @@ func (n *Node) release(uid types.UID) {
 // beside the active ones.
 func fits(pod *v1.Pod, active []*v1.Pod, view resourceView) (reason, message string) {
 	if !selected(pod, view) {
-		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+		return reasonNodeAffinity, "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 	}
 	if capacity := view.allocatable.Pods().Value(); capacity > 0 && int64(len(active))+1 > capacity {
 		return "OutOfpods", short("pods", 1, int64(len(active)), capacity)

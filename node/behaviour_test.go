@@ -14,6 +14,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/enginetest"
@@ -361,6 +362,36 @@ func TestAdmission(t *testing.T) {
 		r.expect("c", "Running ready=True app:running")
 		r.expect("d", "Failed(NodePorts) ready=False")
 		r.expect("e", "Failed(NodeAffinity) ready=False")
+		// A label that came after the node registered counts as well.
+		var n v1.Node
+		if err := r.api.Get(context.Background(), client.ObjectKey{Name: "n1"}, &n); err != nil {
+			t.Fatal(err)
+		}
+		n.Labels["disk"] = "ssd"
+		r.api.put(&n)
+		r.make("f", sel)
+		r.wait(time.Second)
+		r.expect("f", "Running ready=True app:running")
+	})
+}
+
+// TestEndedPodGivesItsPlaceUp: the scheduler counts on a pod's ports and resources
+// as soon as its phase says that it has ended, whatever is left to take down.
+func TestEndedPodGivesItsPlaceUp(t *testing.T) {
+	bubble(t, func(r *rig) {
+		port := one(v1.Container{Ports: []v1.ContainerPort{{HostPort: 80, ContainerPort: 80}}})
+		port.RestartPolicy = v1.RestartPolicyNever
+		r.make("a", port)
+		r.wait(time.Second)
+		r.net.mu.Lock()
+		r.net.stuck = errors.New("busy")
+		r.net.mu.Unlock()
+		r.engine.Exit(r.id("app"), 0)
+		r.wait(time.Second)
+		r.expect("a", "Succeeded ready=False app:Completed(0)")
+		r.make("b", port)
+		r.wait(time.Second)
+		r.expect("b", "Running ready=True app:running")
 	})
 }
 

@@ -39,6 +39,11 @@ func (w *worker) report(now time.Time) {
 	}
 	pod := w.pod
 	w.mu.Unlock()
+	if status.Phase == v1.PodSucceeded || status.Phase == v1.PodFailed {
+		// With these words the scheduler gives the pod's place to another one, which
+		// may arrive before this one's volumes and network are gone.
+		w.n.vacate(pod.UID)
+	}
 	err := w.n.writeStatus(w.ctx, pod, base, &status)
 	w.mu.Lock()
 	switch {

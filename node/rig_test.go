@@ -319,6 +319,7 @@ type fakeNetwork struct {
 	ips   map[string]string
 	calls []string
 	fail  error
+	stuck error // of Remove
 }
 
 func (f *fakeNetwork) Add(_ context.Context, r network.PodRequest) (network.PodStatus, error) {
@@ -340,6 +341,9 @@ func (f *fakeNetwork) Add(_ context.Context, r network.PodRequest) (network.PodS
 func (f *fakeNetwork) Remove(_ context.Context, uid string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.stuck != nil {
+		return f.stuck
+	}
 	if f.ips[uid] != "" {
 		f.calls = append(f.calls, "remove "+uid)
 		delete(f.ips, uid)

@@ -23,10 +23,15 @@ import (
 //	eventually COMMAND   the command until it succeeds, 30 s at most; its output is
 //	                     then what stdout and stderr look at
 //	until TEXT COMMAND   the command until its output has TEXT (a regular expression)
-func TestScripts(t *testing.T) {
-	c := sharedCluster(t)
+func TestScripts(t *testing.T) { runScripts(t, "testdata", sharedCluster(t)) }
+
+// TestScriptsAlone runs testdata/alone/*.txtar, which touch every pod of a cluster,
+// against one that nothing else uses.
+func TestScriptsAlone(t *testing.T) { runScripts(t, "testdata/alone", own(t)) }
+
+func runScripts(t *testing.T, dir string, c *cluster) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {

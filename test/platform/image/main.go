@@ -3,12 +3,16 @@
 //
 //	standin serve 80 8082      HTTP on these ports; /env, /file?name=, /exit?code=, /ready, /unready, /sleep?for=
 //	standin udp 53             answers each packet with the host's name and the packet
-//	standin get URL            prints a page; exit code 1 if it cannot be had
+//	standin get URL [CA]       prints a page; exit code 1 if it cannot be had
+//	standin api PATH [TOKEN]   prints an answer of the cluster's API, asked as the pod's service account
+//	standin grpc 90            gRPC health checks: the service "sick" is not well, all others are
 //	standin dial udp A:P TEXT  sends TEXT and prints the answer
 //	standin sleep              until it is told to stop
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -22,6 +26,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 func main() {
@@ -34,7 +42,15 @@ func main() {
 	case "udp":
 		udp(os.Args[2])
 	case "get":
-		get(os.Args[2])
+		ca := ""
+		if len(os.Args) > 3 {
+			ca = os.Args[3]
+		}
+		get(os.Args[2], "", ca)
+	case "api":
+		api(os.Args[2:])
+	case "grpc":
+		grpcHealth(os.Args[2])
 	case "dial":
 		dial(os.Args[2], os.Args[3], os.Args[4])
 	case "sleep":
@@ -96,9 +112,21 @@ func udp(port string) {
 	}
 }
 
-func get(url string) {
+func get(url, token, ca string) {
 	c := http.Client{Timeout: 3 * time.Second}
-	resp, err := c.Get(url)
+	if ca != "" {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(read(ca))
+		c.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	}
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := c.Do(req)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -109,6 +137,38 @@ func get(url string) {
 	if resp.StatusCode >= 300 {
 		log.Fatal(resp.Status)
 	}
+}
+
+// api asks as programs in pods do: by what the service account's volume holds.
+func api(args []string) {
+	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	token := account + "token"
+	if len(args) > 1 {
+		token = args[1]
+	}
+	server := net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT"))
+	get("https://"+server+args[0], string(read(token)), account+"ca.crt")
+}
+
+func read(path string) []byte {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return data
+}
+
+func grpcHealth(port string) {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := health.NewServer()
+	h.SetServingStatus("sick", healthpb.HealthCheckResponse_NOT_SERVING)
+	s := grpc.NewServer()
+	healthpb.RegisterHealthServer(s, h)
+	fmt.Println("serving", port)
+	log.Fatal(s.Serve(l))
 }
 
 func dial(network, address, text string) {
