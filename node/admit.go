@@ -21,6 +21,7 @@ import (
 // register.go.
 type resourceView struct {
 	name        string
+	uid         types.UID
 	allocatable v1.ResourceList
 	labels      map[string]string
 	pressure    pressure.Conditions
@@ -56,9 +57,9 @@ func (w *worker) admit(now time.Time) {
 		w.obs.TornDown = true
 		return
 	}
-	reason, message := w.n.claim(w.pod)
+	reason, message := w.n.claim(w.pod, w.static)
 	if reason == reasonNodeAffinity && w.n.refreshLabels(w.ctx) {
-		reason, message = w.n.claim(w.pod)
+		reason, message = w.n.claim(w.pod, w.static)
 	}
 	if reason == "" {
 		w.n.classes.set(w.n, w.pod)
@@ -71,7 +72,7 @@ func (w *worker) admit(now time.Time) {
 
 // claim admits the pod beside those that are active and counts it among them, or
 // says why not.
-func (n *Node) claim(pod *v1.Pod) (reason, message string) {
+func (n *Node) claim(pod *v1.Pod, static bool) (reason, message string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	active := make([]*v1.Pod, 0, len(n.active))
@@ -80,7 +81,7 @@ func (n *Node) claim(pod *v1.Pod) (reason, message string) {
 			active = append(active, p)
 		}
 	}
-	if message = pressure.Refuse(pod, podspec.QoS(pod) == v1.PodQOSBestEffort, n.resources.pressure); message != "" {
+	if message = pressure.Refuse(pod, static, podspec.QoS(pod) == v1.PodQOSBestEffort, n.resources.pressure); message != "" {
 		return "Evicted", message
 	}
 	if reason, message = fits(pod, active, n.resources); reason == "" {

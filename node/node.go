@@ -99,9 +99,11 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.register(ctx); err != nil {
 		return fmt.Errorf("node: register %s: %w", n.o.Name, err)
 	}
+	n.events.Eventf(n.ref(), v1.EventTypeNormal, "Starting", "Starting kubelet.")
 	if err := n.classes.start(n, n.allocatable()); err != nil {
 		return fmt.Errorf("node: control groups of pods: %w", err)
 	}
+	n.syncStatic()
 	if err := n.watch(ctx); err != nil {
 		return fmt.Errorf("node: watch: %w", err)
 	}
@@ -123,6 +125,7 @@ func (n *Node) Run(ctx context.Context) error {
 			n.engineEvent(e)
 		case <-lease.C:
 			n.heartbeat(ctx)
+			n.syncStatic()
 		}
 	}
 }

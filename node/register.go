@@ -48,6 +48,9 @@ func (n *Node) register(ctx context.Context) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
+	if err == nil {
+		n.tellConditions(nil, status.Conditions)
+	}
 	have := &v1.Node{}
 	if err := n.o.Client.Get(ctx, client.ObjectKey{Name: n.o.Name}, have); err != nil {
 		return err
@@ -62,7 +65,7 @@ func (n *Node) register(ctx context.Context) error {
 		}
 	}
 	n.mu.Lock()
-	n.resources.labels = merged(have.Labels, labels)
+	n.resources.labels, n.resources.uid = merged(have.Labels, labels), have.UID
 	n.mu.Unlock()
 	n.registered.uid = have.UID
 	if err := n.writeNodeStatus(ctx, &have.Status); err != nil {
@@ -179,6 +182,7 @@ func (n *Node) writeNodeStatus(ctx context.Context, have *v1.NodeStatus) error {
 	if err := n.o.Client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType, data)); err != nil {
 		return err
 	}
+	n.tellConditions(have.Conditions, s.Conditions)
 	n.registered.status, n.registered.reported = s, time.Now()
 	return nil
 }
@@ -240,4 +244,10 @@ func (n *Node) renewLease(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+func (n *Node) nodeUID() types.UID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.resources.uid
 }
