@@ -19,6 +19,7 @@ import (
 // register.go.
 type resourceView struct {
 	name        string
+	uid         types.UID
 	allocatable v1.ResourceList
 	labels      map[string]string
 	pressure    pressure.Conditions
@@ -37,7 +38,7 @@ func (w *worker) admit(now time.Time) {
 		w.obs.TornDown = true
 		return
 	}
-	reason, message := w.n.claim(w.pod)
+	reason, message := w.n.claim(w.pod, w.static)
 	if reason == "" {
 		w.n.classes.set(w.n, w.pod)
 		return
@@ -49,7 +50,7 @@ func (w *worker) admit(now time.Time) {
 
 // claim admits the pod beside those that are active and counts it among them, or
 // says why not.
-func (n *Node) claim(pod *v1.Pod) (reason, message string) {
+func (n *Node) claim(pod *v1.Pod, static bool) (reason, message string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	active := make([]*v1.Pod, 0, len(n.active))
@@ -58,7 +59,7 @@ func (n *Node) claim(pod *v1.Pod) (reason, message string) {
 			active = append(active, p)
 		}
 	}
-	if message = pressure.Refuse(pod, podspec.QoS(pod) == v1.PodQOSBestEffort, n.resources.pressure); message != "" {
+	if message = pressure.Refuse(pod, static, podspec.QoS(pod) == v1.PodQOSBestEffort, n.resources.pressure); message != "" {
 		return "Evicted", message
 	}
 	if reason, message = fits(pod, active, n.resources); reason == "" {

@@ -89,7 +89,7 @@ func (n *Node) relieve() {
 func (n *Node) enforceLimits() {
 	for _, w := range n.allWorkers() {
 		pod := w.alive()
-		if pod == nil || !pressure.Limited(pod) || !pressure.Evictable(pod) {
+		if pod == nil || !pressure.Limited(pod) || !pressure.Evictable(pod, w.static) {
 			continue
 		}
 		p := n.usage(w, pod, true)
@@ -170,7 +170,7 @@ func (w *worker) evict(message string) bool {
 
 // usage measures a pod; the disk only where it is asked for.
 func (n *Node) usage(w *worker, pod *v1.Pod, disk bool) pressure.Pod {
-	out := pressure.Pod{Pod: pod}
+	out := pressure.Pod{Pod: pod, Static: w.static}
 	type run struct{ name, id string }
 	var runs []run
 	w.mu.Lock()

@@ -102,6 +102,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.classes.start(n, n.allocatable()); err != nil {
 		return fmt.Errorf("node: control groups of pods: %w", err)
 	}
+	n.syncStatic()
 	if err := n.watch(ctx); err != nil {
 		return fmt.Errorf("node: watch: %w", err)
 	}
@@ -123,6 +124,7 @@ func (n *Node) Run(ctx context.Context) error {
 			n.engineEvent(e)
 		case <-lease.C:
 			n.heartbeat(ctx)
+			n.syncStatic()
 		}
 	}
 }

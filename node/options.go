@@ -50,6 +50,8 @@ type Options struct {
 	// StaticPods is a directory of manifests that run without an API server having
 	// asked for them; "" for none.
 	StaticPods string
+	// Prepare sets the defaults of a static pod and validates it; nil does neither.
+	Prepare func(*v1.Pod) error
 
 	// Measure tells what is left of the machine's memory and disk; nil reads it.
 	Measure func() pressure.Measured

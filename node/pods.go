@@ -60,6 +60,15 @@ func (n *Node) podChanged(obj any) {
 	if !ok || pod.Spec.NodeName != n.o.Name {
 		return
 	}
+	if _, mirror := pod.Annotations[v1.MirrorPodAnnotationKey]; mirror {
+		n.mirrorChanged(pod)
+		return
+	}
+	n.take(pod, false)
+}
+
+// take brings a pod's state to its worker, which it makes for a new one.
+func (n *Node) take(pod *v1.Pod, static bool) {
 	n.mu.Lock()
 	w := n.workers[pod.UID]
 	if w != nil {
@@ -75,6 +84,7 @@ func (n *Node) podChanged(obj any) {
 	}
 	delete(n.adoptable, pod.UID)
 	w = n.newWorker(pod)
+	w.static = static
 	n.workers[pod.UID] = w
 	if a != nil && !terminal {
 		n.active[pod.UID] = pod
@@ -102,6 +112,10 @@ func (n *Node) podDeleted(obj any) {
 	}
 	pod, ok := obj.(*v1.Pod)
 	if !ok {
+		return
+	}
+	if _, mirror := pod.Annotations[v1.MirrorPodAnnotationKey]; mirror {
+		n.mirrorDeleted(pod)
 		return
 	}
 	n.mu.Lock()

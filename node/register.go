@@ -62,7 +62,7 @@ func (n *Node) register(ctx context.Context) error {
 		}
 	}
 	n.mu.Lock()
-	n.resources.labels = merged(have.Labels, labels)
+	n.resources.labels, n.resources.uid = merged(have.Labels, labels), have.UID
 	n.mu.Unlock()
 	n.registered.uid = have.UID
 	if err := n.writeNodeStatus(ctx, &have.Status); err != nil {
@@ -240,4 +240,10 @@ func (n *Node) renewLease(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+func (n *Node) nodeUID() types.UID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.resources.uid
 }

@@ -22,7 +22,7 @@ const quickStart = 150 * time.Millisecond
 // report writes the pod's status where it differs from what the API has. w.mu is
 // held, and let go during the write.
 func (w *worker) report(now time.Time) {
-	if w.obs.Gone {
+	if w.obs.Gone || w.static && w.mirror == "" {
 		return
 	}
 	status := lifecycle.Status(w.pod, &w.obs, now)
@@ -38,6 +38,11 @@ func (w *worker) report(now time.Time) {
 		return
 	}
 	pod := w.pod
+	if w.static {
+		shown := *pod
+		shown.UID = w.mirror
+		pod = &shown
+	}
 	w.mu.Unlock()
 	err := w.n.writeStatus(w.ctx, pod, base, &status)
 	w.mu.Lock()

@@ -384,7 +384,8 @@ type rig struct {
 	dir    string
 	stop   func()
 
-	measure func() pressure.Measured
+	measure    func() pressure.Measured
+	staticPods string
 }
 
 func newRig(t *testing.T, dir string) *rig {
@@ -398,7 +399,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	n, err := New(Options{
 		Name: "n1", Client: r.api, Cache: memCache{a: r.api}, Engine: r.engine, Network: r.net, Volumes: r.vols,
-		Measure: r.measure,
+		Measure: r.measure, StaticPods: r.staticPods,
 		NodeIPs: []string{"192.0.2.1"}, RootDir: r.dir, ClusterDNS: []string{"10.96.0.10"},
 		Capacity: v1.ResourceList{"cpu": mustQuantity("4"), "memory": mustQuantity("8Gi"), "ephemeral-storage": mustQuantity("100Gi")},
 	})

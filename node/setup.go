@@ -324,7 +324,11 @@ func (w *worker) finish() {
 	pod, sandbox, gone := w.pod, w.sandbox, w.obs.Gone
 	w.mu.Unlock()
 	err := w.n.erase(w.ctx, pod, sandbox)
-	if err == nil && !gone {
+	if w.static {
+		if err == nil {
+			err = w.endMirror(w.ctx, pod)
+		}
+	} else if err == nil && !gone {
 		err = w.n.deletePod(w.ctx, pod)
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/node/lifecycle"
@@ -24,6 +25,8 @@ type worker struct {
 	n      *Node
 	ctx    context.Context
 	cancel context.CancelFunc
+
+	static bool // made from a file; the API has a mirror of it
 
 	volMu sync.Mutex // volumes are refreshed, or taken away; taken before mu
 
@@ -49,6 +52,7 @@ type worker struct {
 	exits              map[string][]chan struct{} // closed when that instance ends
 	tearing            bool
 	ending             bool
+	mirror             types.UID     // of a static pod's mirror, "" while there is none
 	written            *v1.PodStatus // what the API has, as far as we know
 }
 
@@ -200,7 +204,7 @@ func (w *worker) update(pod *v1.Pod) {
 	}
 	w.pod = pod
 	st := pod.Status
-	if w.written != nil {
+	if w.written != nil && !w.static {
 		w.written = &st
 	}
 	if w.volumes != nil && (!equality.Semantic.DeepEqual(pod.Labels, old.Labels) || !equality.Semantic.DeepEqual(pod.Annotations, old.Annotations)) {

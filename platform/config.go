@@ -34,6 +34,7 @@ type Config struct {
 	Runtime       string `json:"runtime,omitempty"`
 	OldVersions   bool   `json:"oldAPIVersions"`
 	LogLevel      string `json:"logLevel"`
+	StaticPods    string `json:"staticPods,omitempty"`
 
 	// open are the flags that nobody set: their values may be chosen.
 	open map[string]bool
@@ -60,6 +61,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster")
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
+	fs.StringVar(&c.StaticPods, "static-pods", "", "directory of manifests of pods that this node runs by itself")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 
@@ -103,7 +105,7 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 		}
 	}
 	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
-		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain"} {
+		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain", "static-pods": "staticPods"} {
 		v, ok := last[key].(string)
 		if !ok || v == "" {
 			continue

@@ -85,6 +85,8 @@ func (p *process) startNode(context.Context) (func(), error) {
 		Port:           int32(portOf(p.cfg.NodeListen)),
 		RootDir:        p.cfg.Data,
 		RunDir:         p.cfg.Run,
+		StaticPods:     p.cfg.StaticPods,
+		Prepare:        p.preparePod,
 		Version:        kubernetesVersion,
 		RuntimeVersion: "skiff://" + Version + "+" + runtime,
 		Telemetry:      p.tel,
@@ -135,4 +137,20 @@ func nodeReady(n *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// preparePod gives a pod that comes from a file what the API server would give it,
+// and judges it.
+func (p *process) preparePod(pod *corev1.Pod) error {
+	k, ok := p.table.ByGVK(corev1.SchemeGroupVersion.WithKind("Pod"))
+	if !ok {
+		return errors.New("no kind of pods")
+	}
+	if k.Default != nil {
+		k.Default(pod)
+	}
+	if k.Validate != nil {
+		return k.Validate(pod).ToAggregate()
+	}
+	return nil
 }

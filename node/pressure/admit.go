@@ -11,8 +11,8 @@ import (
 // what is critical may always, and under pressure on memory alone so may pods that
 // request something or tolerate the taint
 // (pkg/kubelet/eviction/eviction_manager.go of Kubernetes, Admit).
-func Refuse(pod *v1.Pod, bestEffort bool, c Conditions) string {
-	if c == (Conditions{}) || !Evictable(pod) {
+func Refuse(pod *v1.Pod, static, bestEffort bool, c Conditions) string {
+	if c == (Conditions{}) || !Evictable(pod, static) {
 		return ""
 	}
 	if c == (Conditions{Memory: true}) {

@@ -18,6 +18,7 @@ const critical = 2000000000
 // Pod is a running pod with what it uses.
 type Pod struct {
 	Pod        *v1.Pod
+	Static     bool // of this node's own, not asked for through the API
 	Containers []Container
 	Volumes    []Volume // of the kind emptyDir, as far as they were measured
 	Disk       int64    // bytes: writable layers, logs, emptyDirs on disk
@@ -44,14 +45,8 @@ func (p *Pod) memory() (sum int64) {
 
 // Evictable tells whether a pod may be evicted: static pods and those critical to
 // the cluster may not.
-func Evictable(p *v1.Pod) bool {
-	if _, mirror := p.Annotations[v1.MirrorPodAnnotationKey]; mirror {
-		return false
-	}
-	if p.Annotations["kubernetes.io/config.source"] == "file" {
-		return false
-	}
-	return p.Spec.Priority == nil || *p.Spec.Priority < critical
+func Evictable(p *v1.Pod, static bool) bool {
+	return !static && (p.Spec.Priority == nil || *p.Spec.Priority < critical)
 }
 
 // Victim chooses the pod to evict for a threshold that is met, and says why: first
@@ -72,7 +67,7 @@ func Victim(t Threshold, pods []Pod) (victim *Pod, message string) {
 	}
 	candidates := make([]*Pod, 0, len(pods))
 	for i := range pods {
-		if Evictable(pods[i].Pod) {
+		if Evictable(pods[i].Pod, pods[i].Static) {
 			candidates = append(candidates, &pods[i])
 		}
 	}

@@ -63,7 +63,7 @@ func TestVictim(t *testing.T) {
 	const mi = 1 << 20
 	critical := pod("critical", critical, "", 900*mi)
 	static := pod("static", 0, "", 900*mi)
-	static.Pod.Annotations = map[string]string{v1.MirrorPodAnnotationKey: "x"}
+	static.Static = true
 	for _, c := range []struct {
 		name string
 		pods []Pod
@@ -141,7 +141,7 @@ func TestRefuse(t *testing.T) {
 		{plain.Pod, false, Conditions{Disk: true}, "The node had condition: [DiskPressure]. "},
 		{prio.Pod, true, Conditions{Disk: true}, ""},
 	} {
-		if got := Refuse(c.p, c.bestEffort, c.c); got != c.want {
+		if got := Refuse(c.p, false, c.bestEffort, c.c); got != c.want {
 			t.Errorf("%s %v %+v: %q", c.p.Name, c.bestEffort, c.c, got)
 		}
 	}
