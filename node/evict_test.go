@@ -36,6 +36,9 @@ func TestEvictionForMemory(t *testing.T) {
 		r.wait(leaseInterval + time.Second)
 		r.expect("big", "Failed(Evicted) ready=False big:Error(143)")
 		r.expect("small", "Running ready=True small:running")
+		r.hasEvent("n1", "Starting: Starting kubelet.")
+		r.hasEvent("n1", "NodeReady: Node n1 status is now: NodeReady")
+		r.hasEvent("n1", "NodeHasInsufficientMemory: Node n1 status is now: NodeHasInsufficientMemory")
 		const why = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 51200Ki. Container big was using 3145728Ki, request is 0, has larger consumption of memory. "
 		if m := r.pod("big").Status.Message; m != why {
 			t.Errorf("message %q", m)

@@ -99,6 +99,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.register(ctx); err != nil {
 		return fmt.Errorf("node: register %s: %w", n.o.Name, err)
 	}
+	n.events.Eventf(n.ref(), v1.EventTypeNormal, "Starting", "Starting kubelet.")
 	if err := n.classes.start(n, n.allocatable()); err != nil {
 		return fmt.Errorf("node: control groups of pods: %w", err)
 	}

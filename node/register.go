@@ -48,6 +48,9 @@ func (n *Node) register(ctx context.Context) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
+	if err == nil {
+		n.tellConditions(nil, status.Conditions)
+	}
 	have := &v1.Node{}
 	if err := n.o.Client.Get(ctx, client.ObjectKey{Name: n.o.Name}, have); err != nil {
 		return err
@@ -179,6 +182,7 @@ func (n *Node) writeNodeStatus(ctx context.Context, have *v1.NodeStatus) error {
 	if err := n.o.Client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType, data)); err != nil {
 		return err
 	}
+	n.tellConditions(have.Conditions, s.Conditions)
 	n.registered.status, n.registered.reported = s, time.Now()
 	return nil
 }
