@@ -25,11 +25,14 @@ func TestMarks(t *testing.T) {
 	for i := range 500 {
 		obj := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i), Namespace: "n", Labels: map[string]string{
 			"app": fmt.Sprint(i % 7), "part": fmt.Sprint(i % 50), fmt.Sprint("k", i%9): ""}}}
+		if i%4 == 0 {
+			obj.Namespace = "o"
+		}
 		b, err := codec.EncodeStored(k, obj)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: fmt.Sprint("/registry/core/configmaps/n/", i), Value: b}}}); err != nil {
+		if _, err := s.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: "/registry/core/configmaps/" + obj.Namespace + "/" + obj.Name, Value: b}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,5 +56,24 @@ func TestMarks(t *testing.T) {
 			}
 			return true
 		})
+		want, got := 0, 0
+		c.Of(k).Snapshot().Ascend("n", "", func(e *cache.Entry) bool {
+			if sel.Matches(labels.Set(e.Object.GetLabels())) {
+				want++
+			}
+			return true
+		})
+		c.Of(k).Snapshot().AscendMarked("n", "", selected.marks, func(e *cache.Entry) bool {
+			if e.Object.GetNamespace() != "n" {
+				t.Errorf("%s: object %s is of another namespace", text, e.Key)
+			}
+			if selected.selects(e) {
+				got++
+			}
+			return true
+		})
+		if got != want {
+			t.Errorf("%s: %d of %d objects", text, got, want)
+		}
 	}
 }

@@ -85,6 +85,12 @@ func (s Snapshot) Len() int { return s.tree.Len() }
 // Ascend calls f for the entries of namespace ("" for all) in the order of their
 // keys, beginning after the key after ("" for the first), until f returns false.
 func (s Snapshot) Ascend(namespace, after string, f func(*Entry) bool) {
+	s.AscendMarked(namespace, after, 0, f)
+}
+
+// AscendMarked is Ascend for the entries alone that may have labels with all these
+// marks. Of the others only one word is looked at: most of their memory is far away.
+func (s Snapshot) AscendMarked(namespace, after string, marks uint64, f func(*Entry) bool) {
 	prefix := ""
 	if namespace != "" {
 		prefix = namespace + "/"
@@ -93,7 +99,13 @@ func (s Snapshot) Ascend(namespace, after string, f func(*Entry) bool) {
 	if after >= start && after != "" {
 		start = after + "\x00"
 	}
+	passed := 0
 	visit := func(e *Entry) bool {
+		if !e.MayHave(marks) {
+			// The end of the namespace is noticed soon enough.
+			passed++
+			return passed%64 != 0 || strings.HasPrefix(e.Key, prefix)
+		}
 		if prefix != "" && !strings.HasPrefix(e.Key, prefix) {
 			return false
 		}

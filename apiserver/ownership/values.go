@@ -217,7 +217,7 @@ func (m *Manager) reapply(k *kinds.Kind, sub string, live kinds.Object, patch ru
 	}
 	own := metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: gvOf(k), Subresource: sub}
 	at, ok := m.only(entries, &own, c.changed)
-	if !ok || string(entries[at].FieldsV1.Raw) != string(fields.Raw) {
+	if !ok || entries[at].FieldsV1.GetRawString() != fields.GetRawString() {
 		return nil, false
 	}
 	if len(c.changed) == 0 {
@@ -253,21 +253,22 @@ func (s *sets) get(fields *metav1.FieldsV1) *fieldpath.Set {
 	if fields == nil {
 		return nil
 	}
+	raw := fields.GetRawString()
 	s.mu.RLock()
-	set, ok := s.m[string(fields.Raw)]
+	set, ok := s.m[raw]
 	s.mu.RUnlock()
 	if ok {
 		return set
 	}
 	set = &fieldpath.Set{}
-	if set.FromJSON(strings.NewReader(string(fields.Raw))) != nil {
+	if set.FromJSON(strings.NewReader(raw)) != nil {
 		set = nil
 	}
 	s.mu.Lock()
 	if s.m == nil || len(s.m) >= maxSets {
 		s.m = map[string]*fieldpath.Set{}
 	}
-	s.m[string(fields.Raw)] = set
+	s.m[raw] = set
 	s.mu.Unlock()
 	return set
 }
