@@ -15,6 +15,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -130,7 +131,13 @@ func probeHTTP(req *http.Request) (probeResult, string, error) {
 
 func probeGRPC(ctx context.Context, addr, service string, timeout time.Duration) (probeResult, string, error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithUserAgent(probeAgent),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig(), grpc.WithNoProxy())
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
+		// A server that begins to listen within the timeout is reached: the usual
+		// pause after a refused connection, 1 s, would be the whole of it.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second},
+			MinConnectTimeout: timeout,
+		}))
 	if err != nil {
 		return probeUnknown, "", err
 	}
