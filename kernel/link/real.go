@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -22,7 +23,9 @@ import (
 type kernel struct {
 	ns *netns.Namespace // nil is the process's own
 	h  *netlink.Handle
-	ct *netlink.Handle
+
+	mu sync.Mutex
+	ct *netlink.Handle // made when first needed
 }
 
 // Open works on ns, or on the process's own namespace if it is nil. The caller
@@ -45,6 +48,8 @@ func (k *kernel) handle(family int) (*netlink.Handle, error) {
 
 func (k *kernel) Close() error {
 	k.h.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.ct != nil {
 		k.ct.Close()
 	}
@@ -349,6 +354,8 @@ func (f flowFilter) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 }
 
 func (k *kernel) Forget(match func(Flow) bool) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.ct == nil {
 		h, err := k.handle(unix.NETLINK_NETFILTER)
 		if err != nil {
