@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,10 +221,11 @@ func TestStartErrorCrashLoops(t *testing.T) {
 
 func TestReadinessAndLiveness(t *testing.T) {
 	bubble(t, func(r *rig) {
-		ready, alive := false, true
+		var ready, alive atomic.Bool
+		alive.Store(true)
 		r.engine.Script(func() {
 			r.engine.OnExec = func(_ context.Context, _ engine.ContainerSpec, s engine.ExecSpec, io2 engine.Streams) (int, error) {
-				ok := s.Args[0] == "ready" && ready || s.Args[0] == "alive" && alive
+				ok := s.Args[0] == "ready" && ready.Load() || s.Args[0] == "alive" && alive.Load()
 				if ok {
 					return 0, nil
 				}
@@ -238,10 +240,10 @@ func TestReadinessAndLiveness(t *testing.T) {
 		r.wait(3 * time.Second)
 		r.expect("web", "Running ready=False app:running")
 		r.hasEvent("web", "Unhealthy: Readiness probe failed: no")
-		ready = true
+		ready.Store(true)
 		r.wait(1100 * time.Millisecond)
 		r.expect("web", "Running ready=True app:running")
-		alive = false
+		alive.Store(false)
 		r.wait(20 * time.Second)
 		r.hasEvent("web", "Unhealthy: Liveness probe failed: no")
 		r.hasEvent("web", "Killing: Container app failed liveness probe, will be restarted")
@@ -251,10 +253,10 @@ func TestReadinessAndLiveness(t *testing.T) {
 
 func TestStartupProbeGates(t *testing.T) {
 	bubble(t, func(r *rig) {
-		up := false
+		var up atomic.Bool
 		r.engine.Script(func() {
 			r.engine.OnExec = func(_ context.Context, _ engine.ContainerSpec, s engine.ExecSpec, _ engine.Streams) (int, error) {
-				if s.Args[0] == "up" && !up {
+				if s.Args[0] == "up" && !up.Load() {
 					return 1, nil
 				}
 				return 0, nil
@@ -272,7 +274,7 @@ func TestStartupProbeGates(t *testing.T) {
 		if s := r.pod("web").Status.ContainerStatuses[0].Started; s == nil || *s {
 			t.Error("started before the startup probe said so")
 		}
-		up = true
+		up.Store(true)
 		r.wait(2 * time.Second)
 		r.expect("web", "Running ready=True app:running")
 	})

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 
 func TestEvictionForMemory(t *testing.T) {
 	bubble(t, func(r *rig) {
-		free := int64(8 << 30)
-		r.node.o.Measure = func() pressure.Measured {
-			return pressure.Measured{MemoryFree: free, MemoryTotal: 8 << 30}
-		}
+		var free atomic.Int64
+		free.Store(8 << 30)
+		r.setMeasure(func() pressure.Measured {
+			return pressure.Measured{MemoryFree: free.Load(), MemoryTotal: 8 << 30}
+		})
 		r.engine.Script(func() {
 			r.engine.OnStats = func(s engine.ContainerSpec) (*engine.Stats, error) {
 				if s.Labels["io.kubernetes.pod.name"] == "big" {
@@ -32,7 +34,7 @@ func TestEvictionForMemory(t *testing.T) {
 		r.make("small", one(v1.Container{Name: "small"}))
 		r.wait(time.Second)
 		r.expect("big", "Running ready=True big:running")
-		free = 50 << 20
+		free.Store(50 << 20)
 		r.wait(leaseInterval + time.Second)
 		r.expect("big", "Failed(Evicted) ready=False big:Error(143)")
 		r.expect("small", "Running ready=True small:running")
@@ -53,7 +55,7 @@ func TestEvictionForMemory(t *testing.T) {
 		if disrupted == nil || disrupted.Status != v1.ConditionTrue || disrupted.Reason != "TerminationByKubelet" {
 			t.Errorf("%+v", disrupted)
 		}
-		free = 8 << 30
+		free.Store(8 << 30)
 		r.wait(leaseInterval)
 		r.make("late", one(v1.Container{Name: "late"}))
 		r.wait(time.Second)
@@ -101,11 +103,14 @@ func TestImagesAreDeletedWhenTheDiskIsFull(t *testing.T) {
 			}
 		}
 		pull("used", "old")
+		var free atomic.Int64
+		free.Store(90 << 30)
+		r.setMeasure(func() pressure.Measured {
+			return pressure.Measured{DiskFree: free.Load(), DiskTotal: 100 << 30}
+		})
 		r.make("web", one(v1.Container{Image: "used"}))
 		r.wait(imagePeriod + leaseInterval)
-		r.node.o.Measure = func() pressure.Measured {
-			return pressure.Measured{DiskFree: 10 << 30, DiskTotal: 100 << 30}
-		}
+		free.Store(10 << 30)
 		r.wait(imagePeriod + leaseInterval)
 		for name, want := range map[string]bool{"used": true, "old": false} {
 			if _, err := r.engine.Images().Get(t.Context(), name); (err == nil) != want {

@@ -126,15 +126,15 @@ func (n *Node) podDeleted(obj any) {
 	}
 }
 
-// forget drops a worker whose pod is no more.
-func (n *Node) forget(w *worker) {
+// forget drops a worker whose pod, of that uid, is no more.
+func (n *Node) forget(w *worker, uid types.UID) {
 	n.mu.Lock()
-	delete(n.active, w.pod.UID)
-	if n.workers[w.pod.UID] == w {
-		delete(n.workers, w.pod.UID)
+	delete(n.active, uid)
+	if n.workers[uid] == w {
+		delete(n.workers, uid)
 	}
 	n.mu.Unlock()
-	n.classes.drop(n, w.pod.UID)
+	n.classes.drop(n, uid)
 	w.stop()
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -388,13 +389,16 @@ type rig struct {
 	dir    string
 	stop   func()
 
-	measure    func() pressure.Measured
+	measure    atomic.Pointer[func() pressure.Measured]
 	staticPods string
 }
 
+// setMeasure says from now on what is left of the machine.
+func (r *rig) setMeasure(f func() pressure.Measured) { r.measure.Store(&f) }
+
 func newRig(t *testing.T, dir string) *rig {
 	r := &rig{t: t, api: newMemAPI(), engine: enginetest.NewFake("busybox"), net: &fakeNetwork{}, vols: &fakeVolumes{}, dir: dir}
-	r.measure = func() pressure.Measured { return pressure.Measured{} }
+	r.setMeasure(func() pressure.Measured { return pressure.Measured{} })
 	return r
 }
 
@@ -403,7 +407,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	n, err := New(Options{
 		Name: "n1", Client: r.api, Cache: memCache{a: r.api}, Engine: r.engine, Network: r.net, Volumes: r.vols,
-		Measure: r.measure, StaticPods: r.staticPods,
+		Measure: func() pressure.Measured { return (*r.measure.Load())() }, StaticPods: r.staticPods,
 		NodeIPs: []string{"192.0.2.1"}, RootDir: r.dir, ClusterDNS: []string{"10.96.0.10"},
 		Capacity: v1.ResourceList{"cpu": mustQuantity("4"), "memory": mustQuantity("8Gi"), "ephemeral-storage": mustQuantity("100Gi")},
 	})

@@ -338,7 +338,7 @@ func (w *worker) finish() {
 		w.mu.Unlock()
 		return
 	}
-	w.n.forget(w)
+	w.n.forget(w, pod.UID)
 }
 
 func (n *Node) erase(ctx context.Context, pod *v1.Pod, sandbox string) error {
