@@ -21,9 +21,14 @@ func TestDialPodReachesItsLoopback(t *testing.T) {
 	}
 	defer namespace.Unpin(dir)
 	path := filepath.Join(dir, namespace.Net)
+	space, err := netns.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.Close()
 	for _, at := range []string{"127.0.0.1:7171", "[::1]:7172"} {
 		var l net.Listener
-		err := netns.Do(path, func() (err error) {
+		err := space.Do(func() (err error) {
 			l, err = net.Listen("tcp", at)
 			return err
 		})

@@ -88,13 +88,3 @@ func (n *Namespace) Do(f func() error) error {
 	}()
 	return <-done
 }
-
-// Do runs f inside the namespace that is pinned at path.
-func Do(path string, f func() error) error {
-	n, err := Open(path)
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	return n.Do(f)
-}
