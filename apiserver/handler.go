@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -38,6 +39,11 @@ type call struct {
 	code    int // of the answer; 0: OK
 
 	warnings []string
+
+	// What the request holds while it is served: see enter.
+	pass        gate.Pass
+	forget      func()
+	leaveLimits func()
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -55,7 +61,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { s.metrics.end(c, time.Since(begun)) }()
 	defer c.recover()
-	if !c.authenticate() || !c.authorize() {
+	defer c.leave()
+	if !c.authenticate() || !c.enter() || !c.authorize() {
 		return
 	}
 	if !c.info.IsResource {

@@ -75,6 +75,16 @@ type queue struct {
 	seats       int     // in use by requests from here
 	running     int
 	next        float64 // virtual time at which the next dispatched request begins
+
+	serving float64 // seats of those that are served, without what is held afterwards
+	since   float64 // sum over them of seats times the second in which they started
+}
+
+// over is the work of the requests that are served beyond what they were guessed to
+// take. Kubernetes counts it when they finish; then a flow of slow requests goes on
+// being served before those of others for as long as none of them finishes.
+func (q *queue) over(now time.Duration) float64 {
+	return max(0, q.serving*(now-serviceTime).Seconds()-q.since)
 }
 
 // Level is the state of one priority level.
@@ -316,6 +326,8 @@ func (l *Level) dispatch() bool {
 	q.seats += t.work.width()
 	q.running++
 	q.next += t.work.total()
+	q.serving += float64(t.work.Seats)
+	q.since += float64(t.work.Seats) * l.now.Seconds()
 	l.bound(q)
 	return true
 }
@@ -331,7 +343,7 @@ func (l *Level) turn() *queue {
 		if q.first == nil {
 			continue
 		}
-		if end := q.next + q.first.work.total(); end < soonest {
+		if end := q.next + q.over(l.now) + q.first.work.total(); end < soonest {
 			best, soonest = q, end
 		}
 		if q.length == l.waiting {
@@ -345,7 +357,7 @@ func (l *Level) turn() *queue {
 // begins before it arrived, in virtual time too.
 func (l *Level) bound(q *queue) {
 	if q.first != nil {
-		q.next = max(q.next, q.first.arrived)
+		q.next = max(q.next, q.first.arrived-q.over(l.now))
 	}
 }
 
@@ -356,7 +368,11 @@ func (l *Level) Finish(now time.Duration, t *Ticket) (linger time.Duration, star
 	l.begin(now)
 	l.running--
 	if q := t.queue; q != nil {
-		q.running--
+		q.serving -= float64(t.work.Seats)
+		q.since -= float64(t.work.Seats) * t.started.Seconds()
+		if q.running--; q.running == 0 {
+			q.serving, q.since = 0, 0 // not what rounding left
+		}
 		// The guess at how long it would last is replaced by what it lasted.
 		q.next -= float64(t.work.Seats) * (serviceTime - (now - t.started)).Seconds()
 		l.bound(q)
