@@ -218,7 +218,7 @@ func validateMutatingPolicyUpdate(p, was *admissionv1.MutatingAdmissionPolicy) f
 func judgeMutatingPolicy(p *admissionv1.MutatingAdmissionPolicy, was old) field.ErrorList {
 	var l rules.List
 	path, s := field.NewPath("spec"), &p.Spec
-	params, c := s.ParamKind != nil, policyCompiler(s.Variables)
+	params, c := s.ParamKind != nil, expression.Composing()
 	judgeScope(&l, s.FailurePolicy, s.ParamKind, s.MatchConstraints, path)
 	judgeMutating(&l, s.MatchConstraints, path.Child("matchConstraints"))
 	judgeConditions(&l, s.MatchConditions, params, was, path.Child("matchConditions"))
@@ -239,10 +239,10 @@ func judgeMutation(l *rules.List, c *expression.Compiler, m *admissionv1.Mutatio
 	case admissionv1.PatchTypeJSONPatch:
 		if m.JSONPatch == nil {
 			l.Required(patch, "must be specified when patchType is JSONPatch")
-		} else if strings.TrimSpace(m.JSONPatch.Expression) == "" {
+		} else if text := strings.TrimSpace(m.JSONPatch.Expression); text == "" {
 			l.Required(patch.Child("expression"), "")
 		} else {
-			judgePatch(l, c, &expression.JSONPatch{Expression: m.JSONPatch.Expression}, params, was, patch.Child("expression"))
+			judgePatch(l, c, &expression.JSONPatch{Expression: text}, params, was, patch.Child("expression"))
 		}
 		if m.ApplyConfiguration != nil {
 			l.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch")
@@ -250,10 +250,10 @@ func judgeMutation(l *rules.List, c *expression.Compiler, m *admissionv1.Mutatio
 	case admissionv1.PatchTypeApplyConfiguration:
 		if m.ApplyConfiguration == nil {
 			l.Required(apply, "must be specified when patchType is ApplyConfiguration")
-		} else if strings.TrimSpace(m.ApplyConfiguration.Expression) == "" {
+		} else if text := strings.TrimSpace(m.ApplyConfiguration.Expression); text == "" {
 			l.Required(apply.Child("expression"), "")
 		} else {
-			judgePatch(l, c, &expression.ApplyConfiguration{Expression: m.ApplyConfiguration.Expression}, params, was, apply.Child("expression"))
+			judgePatch(l, c, &expression.ApplyConfiguration{Expression: text}, params, was, apply.Child("expression"))
 		}
 		if m.JSONPatch != nil {
 			l.Invalid(patch, "{jsonPatch}", "must not be specified when patchType is ApplyConfiguration")
