@@ -77,6 +77,7 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	if err := e.Admission.Mutate(ctx, a); err != nil {
 		return Deletion{}, admissionError(r, err)
 	}
+	defer a.Finish()
 	if err := e.Admission.Validate(ctx, a); err != nil {
 		return Deletion{}, admissionError(r, err)
 	}

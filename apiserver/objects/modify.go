@@ -93,6 +93,7 @@ func (e *Engine) Connect(ctx context.Context, r *Request, view runtime.Object, o
 	if err := e.Admission.Mutate(ctx, a); err != nil {
 		return admissionError(r, err)
 	}
+	defer a.Finish()
 	if err := e.Admission.Validate(ctx, a); err != nil {
 		return admissionError(r, err)
 	}

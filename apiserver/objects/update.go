@@ -89,7 +89,7 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 		switch {
 		case err == nil:
 			return entry, created, nil
-		case err == errConflict:
+		case err == errConflict || err == errTogether:
 			c.quiet = true
 			if ctx.Err() != nil {
 				return nil, false, ctx.Err()
@@ -144,6 +144,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return nil, false, err
 	}
 	keepTimes(obj, old.Object)
+	defer a.Finish()
 	if err := e.Admission.Validate(ctx, a); err != nil {
 		return nil, false, admissionError(r, err)
 	}
@@ -162,7 +163,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	if c.dry {
 		return e.dryUpdate(kc, obj, old), false, nil
 	}
-	entry, err := e.put(ctx, kc, r, obj, old)
+	entry, err := e.put(ctx, kc, r, obj, old, a.Together...)
 	stored = err == nil
 	return entry, false, err
 }
