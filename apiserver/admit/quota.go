@@ -38,7 +38,7 @@ func (*ResourceQuota) Name() string { return "ResourceQuota" }
 
 // Validate implements admission.Validator.
 func (p *ResourceQuota) Validate(ctx context.Context, r *admission.Request) error {
-	if r.Namespace == "" || r.Operation != admission.Create && r.Operation != admission.Update || r.Kind.GroupResource() == namespaces {
+	if r.Namespace == "" || r.Kind.Virtual || r.Operation != admission.Create && r.Operation != admission.Update || r.Kind.GroupResource() == namespaces {
 		return nil
 	}
 	w := quota.Write{Resource: r.Kind.GroupResource(), Subresource: r.Subresource, Object: r.Object, Old: r.Old}
