@@ -43,7 +43,7 @@ func (c *call) virtual() {
 		return
 	}
 	obj = c.s.engine.Own(c.req(), obj, c.query.Get("fieldManager"))
-	out, err := c.s.review(c.ctx(), c, obj)
+	out, err := c.s.review(c.ctx(), c.req(), obj)
 	if err != nil {
 		c.fail(err)
 		return
@@ -77,7 +77,7 @@ func (allowAll) Authorize(context.Context, *auth.Attributes) (auth.Decision, str
 }
 
 // review answers one question.
-func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.Object, error) {
+func (s *Server) review(ctx context.Context, r *objects.Request, in kinds.Object) (runtime.Object, error) {
 	az := s.opt.Authorizer
 	if az == nil {
 		az = allowAll{}
@@ -86,16 +86,16 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 	case *authorizationv1.SubjectAccessReview:
 		return access.Review(ctx, az, in)
 	case *authorizationv1.LocalSubjectAccessReview:
-		return access.LocalReview(ctx, az, c.info.Namespace, in)
+		return access.LocalReview(ctx, az, r.Namespace, in)
 	case *authorizationv1.SelfSubjectAccessReview:
-		return access.SelfReview(ctx, az, c.user, in)
+		return access.SelfReview(ctx, az, r.User, in)
 	case *authorizationv1.SelfSubjectRulesReview:
 		if s.opt.Rules == nil {
 			return in, nil
 		}
-		return access.RulesReview(s.opt.Rules, c.user, in)
+		return access.RulesReview(s.opt.Rules, r.User, in)
 	case *authenticationv1.SelfSubjectReview:
-		out := authn.SelfReview(c.user, in)
+		out := authn.SelfReview(r.User, in)
 		out.CreationTimestamp = metav1.NewTime(s.opt.Now()).Rfc3339Copy()
 		return out, nil
 	case *authenticationv1.TokenReview:
@@ -104,17 +104,17 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 		}
 		return authn.Review(s.opt.Tokens, s.opt.Audiences, in)
 	case *corev1.Binding:
-		return s.bindByObject(ctx, c, in)
+		return s.bindByObject(ctx, r, in)
 	}
-	return nil, apierrors.NewMethodNotSupported(c.kind.GroupResource(), "create")
+	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 }
 
 // bindByObject is the old form of binding a pod: POST of a Binding.
-func (s *Server) bindByObject(ctx context.Context, c *call, b *corev1.Binding) (runtime.Object, error) {
+func (s *Server) bindByObject(ctx context.Context, by *objects.Request, b *corev1.Binding) (runtime.Object, error) {
 	pods, ok := s.table.ByResource(schema.GroupResource{Resource: "pods"})
 	if !ok {
-		return nil, apierrors.NewMethodNotSupported(c.kind.GroupResource(), "create")
+		return nil, apierrors.NewMethodNotSupported(by.Kind.GroupResource(), "create")
 	}
-	r := &objects.Request{Kind: pods, Namespace: c.info.Namespace, Name: b.Name, Sub: "binding", User: c.user, Agent: c.r.UserAgent(), Warn: c.warn}
+	r := &objects.Request{Kind: pods, Namespace: by.Namespace, Name: b.Name, Sub: "binding", User: by.User, Agent: by.Agent, Warn: by.Warn}
 	return s.bind(ctx, r, b, &metav1.CreateOptions{})
 }
