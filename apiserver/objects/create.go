@@ -118,7 +118,9 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 
 // current tells whether the cache is up to date, so that what it says need not be
 // asked of the store.
-func (e *Engine) current(*cache.Entry) bool { return e.Cache.Revision() >= e.Store.Revision() }
+func (e *Engine) current(*cache.Entry) bool {
+	return !e.Cache.Shared() && e.Cache.Revision() >= e.Store.Revision()
+}
 
 func alreadyExists(r *Request, obj kinds.Object, there *cache.Entry, generated bool) error {
 	var err *apierrors.StatusError

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -35,6 +36,7 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 	if o == nil {
 		o = &metav1.DeleteOptions{}
 	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
 		d, err := e.deleteOnce(ctx, kc, r, o.DeepCopy())
@@ -47,13 +49,9 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 		if err == errConflict {
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return Deletion{}, err
-			}
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return Deletion{}, cmp.Or(stale, err)
 		}
-		return Deletion{}, err
 	}
 }
 

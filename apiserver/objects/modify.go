@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -37,6 +38,7 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 			return err
 		}
 	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
 		old := kc.Get(r.Namespace, r.Name)
@@ -71,13 +73,9 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 		if err == errConflict {
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return err
-			}
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return cmp.Or(stale, err)
 		}
-		return err
 	}
 }
 

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,7 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 	if r.Kind.Namespaced && r.Namespace == "" {
 		return nil, false, apierrors.NewBadRequest("Namespace parameter required.")
 	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
 		entry, created, err := e.changeOnce(ctx, kc, r, c)
@@ -96,14 +98,10 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 			}
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return nil, false, err
-			}
-			c.quiet = true
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return nil, false, cmp.Or(stale, err)
 		}
-		return nil, false, err
+		c.quiet = true
 	}
 }
 
