@@ -74,7 +74,7 @@ func TestCertificateRequests(t *testing.T) {
 			"boot create certificatesigningrequests/nodeclient",
 			"approver approve signers kubernetes.io/*",
 		}
-		offset := m.CA.Cert.NotBefore.Add(time.Hour).Sub(time.Now())
+		offset := time.Until(m.CA.Cert.NotBefore.Add(time.Hour))
 		c := startWith(t, apiserver.Options{Authorizer: az, Admission: admit.Default(admit.Options{Authorizer: az})}, loop.Config{
 			Sign: func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
 				return m.CA.SignRequest(request, usage, ext, life, time.Now().Add(offset))

@@ -88,9 +88,11 @@ func APIClient(usages []certificatesv1.KeyUsage) error {
 
 var (
 	errNotNodes = errors.New("subject organization is not system:nodes")
-	errNotNode  = errors.New("subject common name does not begin with system:node:")
-	errEmail    = errors.New("Email subjectAltNames are not allowed") //nolint:staticcheck // Kubernetes' words
-	errURI      = errors.New("URI subjectAltNames are not allowed")
+	//lint:ignore ST1005 Kubernetes' words
+	errNotNode = errors.New("subject common name does not begin with system:node:")
+	//lint:ignore ST1005 Kubernetes' words
+	errEmail = errors.New("Email subjectAltNames are not allowed")
+	errURI   = errors.New("URI subjectAltNames are not allowed")
 )
 
 // nodeUsages tells whether usages are a digital signature and auth, with or without
