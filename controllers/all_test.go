@@ -22,6 +22,7 @@ import (
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
@@ -44,8 +45,8 @@ type cluster struct {
 // as is a client of another user.
 func (c *cluster) as(u *auth.User) *client.Identity { return c.As(c.srv.InProcess(u)) }
 
-func start(t testing.TB) *cluster {
-	return startWith(t, apiserver.Options{}, loop.Config{RootCA: []byte("pem"), PodCIDR: "10.244.0.0/16"})
+func start(t testing.TB, plugins ...admission.Plugin) *cluster {
+	return startWith(t, apiserver.Options{Admission: plugins}, loop.Config{RootCA: []byte("pem"), PodCIDR: "10.244.0.0/16"})
 }
 
 func startWith(t testing.TB, o apiserver.Options, config loop.Config) *cluster {
