@@ -9,6 +9,9 @@
 //	go run ./test/bench -only scheduler          without an instance
 //	go run ./test/bench -kubeconfig F -pids 1,2  the API part against any server
 //
+// The load of the API is package workload's; the command load puts it on any server,
+// or on several in turns.
+//
 // Figures hold for the machine that they were taken on; compare ratios of one run.
 package main
 
@@ -18,9 +21,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"time"
+
+	"skiff.dev/skiff/test/workload"
 )
 
 type options struct {
@@ -44,12 +47,9 @@ func main() {
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle instance is watched")
 	flag.Parse()
-	for _, s := range strings.FieldsFunc(pids, func(r rune) bool { return r == ',' }) {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			fatal(fmt.Errorf("-pids: %w", err))
-		}
-		o.pids = append(o.pids, n)
+	var err error
+	if o.pids, err = workload.ParsePIDs(pids); err != nil {
+		fatal(fmt.Errorf("-pids: %w", err))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -64,7 +64,7 @@ func fatal(err error) {
 }
 
 func run(ctx context.Context, o *options) error {
-	t := &table{out: os.Stdout}
+	t := &table{workload.Table{Out: os.Stdout}}
 	if o.kubeconfig != "" {
 		return benchAPI(ctx, t, o, o.kubeconfig, o.pids)
 	}
