@@ -39,7 +39,7 @@ type Load struct {
 	// space is the namespace of the load's objects, another one each time: a server
 	// without controllers never finishes deleting one.
 	space string
-	pods    int // that are there
+	pods  int // that are there
 }
 
 // Start connects the clients and makes the load's namespace. Stop takes it away.
