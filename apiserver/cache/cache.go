@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"skiff.dev/skiff/apiserver/share"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
@@ -26,9 +27,6 @@ import (
 
 // Root is the prefix of every key of the API server.
 const Root = "/registry/"
-
-// loadPage is how many keys one range of the initial load asks for.
-const loadPage = 2000
 
 // Cache holds all kinds. Make one with New.
 type Cache struct {
@@ -154,45 +152,6 @@ func (c *Cache) advance(rev int64) {
 	c.waiters = kept
 }
 
-// load reads the whole store at one revision.
-func (c *Cache) load(ctx context.Context) (int64, error) {
-	r := store.Range{Start: Root, End: store.PrefixEnd(Root), Limit: loadPage}
-	for {
-		res, err := c.store.Range(ctx, r)
-		if err != nil {
-			return 0, fmt.Errorf("cache: load: %w", err)
-		}
-		for i := range res.KVs {
-			if err := c.loadOne(&res.KVs[i]); err != nil {
-				return 0, err
-			}
-		}
-		r.Revision = res.Revision
-		if !res.More || len(res.KVs) == 0 {
-			break
-		}
-		r.Start = res.KVs[len(res.KVs)-1].Key + "\x00"
-	}
-	for _, k := range *c.kinds.Load() {
-		k.settle(r.Revision)
-	}
-	c.rev.Store(r.Revision)
-	return r.Revision, nil
-}
-
-func (c *Cache) loadOne(kv *store.KV) error {
-	k, key := c.split(kv.Key)
-	if k == nil {
-		return nil // a kind that nobody serves now
-	}
-	e, err := k.decode(key, kv.Value, kv.ModRevision)
-	if err != nil {
-		return err
-	}
-	k.tree.Set(e)
-	return nil
-}
-
 // split finds the kind of a store key and the key within it.
 func (c *Cache) split(key string) (*Kind, string) {
 	rest, ok := strings.CutPrefix(key, Root)
@@ -304,10 +263,15 @@ func Key(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-func (k *Kind) decode(key string, value []byte, rev int64) (*Entry, error) {
+// decode reads a stored object; it shares memory with the entry like, which may be
+// nil.
+func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry, error) {
 	obj, err := codec.DecodeStored(k.Kind, value)
 	if err != nil {
-		return nil, &store.CorruptError{Where: k.prefix + key, Err: err}
+		return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+	}
+	if like != nil {
+		obj = share.With(obj, like.Object)
 	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	e := &Entry{Object: obj, Key: key, Revision: rev}

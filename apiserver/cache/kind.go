@@ -8,10 +8,15 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"skiff.dev/skiff/apiserver/share"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
 )
+
+// shareFrom is how many objects a kind has before what is written shares memory
+// with what is there: of fewer, the walk costs more than the memory is worth.
+const shareFrom = 1024
 
 // Kind is one kind's objects and recent events.
 type Kind struct {
@@ -26,7 +31,8 @@ type Kind struct {
 	wake chan struct{} // closed at the next event; nil when nobody waits
 	feed []func(kinds.Event)
 
-	snap atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
+	snap  atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
+	count atomic.Int64             // objects in the tree
 }
 
 func newKind(c *Cache, k *kinds.Kind) *Kind {
@@ -124,9 +130,37 @@ func (s Snapshot) Get(namespace, name string) *Entry {
 	return e
 }
 
+// Thin returns an object equal to obj, which is about to be written under key, that
+// uses the memory of the version it replaces or, if it is new, of its neighbour: the
+// pods of one ReplicaSet, or two reports of one node, differ in little. In a small
+// kind it is obj itself.
+func (k *Kind) Thin(key string, obj kinds.Object, old *Entry) kinds.Object {
+	if k.count.Load() < shareFrom {
+		return obj
+	}
+	if old == nil {
+		if old = k.neighbour(key); old == nil {
+			return obj
+		}
+	}
+	return share.With(obj, old.Object)
+}
+
+// neighbour is the entry before key.
+func (k *Kind) neighbour(key string) (found *Entry) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	k.tree.Descend(&Entry{Key: key}, func(e *Entry) bool {
+		found = e
+		return e.Key == key
+	})
+	return found
+}
+
 // settle ends the load at rev.
 func (k *Kind) settle(rev int64) {
 	k.last = rev
+	k.count.Store(int64(k.tree.Len()))
 	k.ring.lost = rev
 }
 
@@ -153,7 +187,7 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 			next = e
 		} else {
 			var err error
-			if next, err = k.decode(key, ev.Value, ev.ModRevision); err != nil {
+			if next, err = k.decode(key, ev.Value, ev.ModRevision, old); err != nil {
 				k.cache.tel.Log.Error("an object of the store cannot be read", "key", ev.Key, "err", err)
 				return
 			}
@@ -164,6 +198,7 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 	}
 	k.last = ev.ModRevision
 	k.snap.Store(nil)
+	k.count.Store(int64(k.tree.Len()))
 }
 
 // tell hands a change to those who follow the kind in step.
@@ -229,6 +264,7 @@ func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.mu.Lock()
 	k.retell(fresh.tree, rev)
 	k.tree = fresh.tree
+	k.count.Store(int64(k.tree.Len()))
 	k.last = rev
 	k.ring.reset(rev)
 	k.snap.Store(nil)
