@@ -302,6 +302,7 @@ func TestSilentNode(t *testing.T) {
 		c.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 		n := c.node("a")
 		c.node("b")
+		settle() // a new node is tainted until it is known to be ready: pods must find both
 		d, _ := web("shop")
 		seconds := int64(300)
 		d.Spec.Template.Spec.Tolerations = []corev1.Toleration{

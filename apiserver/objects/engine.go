@@ -72,6 +72,13 @@ type Request struct {
 	User      *auth.User
 	Agent     string // the client's User-Agent, the default field manager
 	Warn      func(text string)
+	// Annotate gets what admission wants audit to record; may be nil.
+	Annotate func(admission.AuditAnnotation)
+	// Admitted says that the request was judged as another one already: an eviction
+	// that deletes. It is not judged again.
+	Admitted bool
+	// inCollection says that the object is deleted with its collection.
+	inCollection bool
 }
 
 func (r *Request) warn(text string) {
@@ -111,18 +118,37 @@ func resourceOf(r *Request) schema.GroupResource {
 	return r.Kind.GroupResource()
 }
 
-func (e *Engine) admissionRequest(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
+// admission is the request as plugins see it. What they warn of is told at once,
+// also where the request is refused.
+func (e *Engine) admission(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
 	return &admission.Request{
 		Operation: op, Kind: r.Kind, Requested: codec.GVK(r.Kind, r.Version),
-		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub,
+		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub, InCollection: r.inCollection,
 		Object: obj, Old: old, Options: options, DryRun: dryRun, User: r.User,
+		OnWarn: r.warn, OnAnnotate: r.Annotate,
 	}
 }
 
-func (e *Engine) flushWarnings(r *Request, a *admission.Request) {
-	for _, w := range a.Warnings() {
-		r.warn(w)
+// mutate runs the mutating phase; the object to go on with is a's.
+func (e *Engine) mutate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
 	}
+	if err := e.Admission.Mutate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
+}
+
+// validate runs the validating phase.
+func (e *Engine) validate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
+	}
+	if err := e.Admission.Validate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
 }
 
 // errConflict says that the object changed between read and write.
@@ -152,7 +178,16 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 	if err != nil {
 		return nil, e.commitError(ctx, err)
 	}
-	return entry, e.Cache.WaitFor(context.WithoutCancel(ctx), rev)
+	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
+		return nil, err
+	}
+	if entry.Revision != rev {
+		// The event came without the entry: another store's watch, or the cache has
+		// read everything again. Nobody else has seen it, then.
+		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
+		obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+	}
+	return entry, nil
 }
 
 // remove deletes the object if its last change is still old's.
@@ -180,14 +215,18 @@ func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *ca
 func (e *Engine) commitError(ctx context.Context, err error) error {
 	var conflict *store.ConflictError
 	if errors.As(err, &conflict) {
-		rev := e.Store.Revision()
 		if conflict.Current != nil {
-			rev = max(rev, conflict.Current.ModRevision)
+			err = e.Cache.WaitFor(ctx, conflict.Current.ModRevision)
+		} else {
+			err = e.Cache.Fresh(ctx)
 		}
-		if err := e.Cache.WaitFor(ctx, rev); err != nil {
+		if err != nil {
 			return err
 		}
 		return errConflict
+	}
+	if errors.Is(err, store.ErrTooLarge) {
+		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	}
 	if errors.Is(err, store.ErrNoSpace) {
 		return &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -196,6 +235,25 @@ func (e *Engine) commitError(ctx context.Context, err error) error {
 		}}
 	}
 	return apierrors.NewInternalError(err)
+}
+
+// freshness decides whether an error counts that rests on what the cache showed:
+// only if that was the state at some moment after the request began.
+type freshness struct{ need int64 }
+
+// counts tells whether an error of an attempt that began with the cache at
+// revision shown counts. If not, it has waited until the cache shows more.
+func (f *freshness) counts(ctx context.Context, e *Engine, shown int64) (bool, error) {
+	if f.need == 0 {
+		var err error
+		if f.need, err = e.Cache.Latest(ctx); err != nil {
+			return false, err
+		}
+	}
+	if shown >= f.need {
+		return true, nil
+	}
+	return false, e.Cache.WaitFor(ctx, f.need)
 }
 
 // same tells whether old is stored as value already.
