@@ -19,7 +19,7 @@ func (k *Kind) SnapshotAt(ctx context.Context, rev int64) (Snapshot, error) {
 		return Snapshot{tree: s.tree, Revision: rev}, nil
 	}
 	tree := newTree()
-	r := store.Range{Start: k.prefix, End: store.PrefixEnd(k.prefix), Revision: rev, Limit: loadPage}
+	r := store.Range{Start: k.prefix, End: store.PrefixEnd(k.prefix), Revision: rev, Limit: loadPage, NoCount: true}
 	for {
 		res, err := k.cache.store.Range(ctx, r)
 		if err != nil {

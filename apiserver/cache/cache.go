@@ -37,6 +37,9 @@ type Cache struct {
 	kinds atomic.Pointer[map[string]*Kind] // by "group/resource"
 	rev   atomic.Int64
 
+	encoded atomic.Int64 // bytes of encodings, at least those that are kept
+	pressed chan struct{}
+
 	mu      sync.Mutex
 	waiters []waiter
 
@@ -52,7 +55,7 @@ type waiter struct {
 // New loads all objects of the kinds from the store, for which ctx counts, and
 // begins to follow it until Close, whatever becomes of ctx.
 func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Telemetry) (*Cache, error) {
-	c := &Cache{store: s, tel: tel, done: make(chan struct{})}
+	c := &Cache{store: s, tel: tel, done: make(chan struct{}), pressed: make(chan struct{}, 1)}
 	c.shared, _ = s.(store.Shared)
 	m := make(map[string]*Kind, len(ks))
 	for _, k := range ks {
@@ -295,14 +298,18 @@ func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry,
 	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	e := &Entry{Object: obj, Key: key, Revision: rev}
-	e.mark()
+	e.take(k.cache)
 	return e, nil
 }
 
 // Trim gives back the memory of encodings that nobody asked for since the last
 // Trim, and of old events.
 func (c *Cache) Trim() {
+	// What is encoded meanwhile is counted on top.
+	before := c.encoded.Load()
+	kept := 0
 	for _, k := range *c.kinds.Load() {
-		k.trim()
+		kept += k.trim()
 	}
+	c.encoded.Add(int64(kept) - before)
 }

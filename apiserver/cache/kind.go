@@ -31,6 +31,9 @@ type Kind struct {
 	wake chan struct{} // closed at the next event; nil when nobody waits
 	feed []func(kinds.Event)
 
+	labels   []*labelIndex
+	indexing atomic.Bool
+
 	snap  atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
 	count atomic.Int64             // objects in the tree
 }
@@ -58,7 +61,8 @@ func (k *Kind) Get(namespace, name string) *Entry {
 
 // Snapshot is the state of a kind at one revision. It never changes.
 type Snapshot struct {
-	tree *btree.BTreeG[*Entry]
+	tree   *btree.BTreeG[*Entry]
+	labels []*labelIndex
 	// Revision is that of the newest event in the snapshot, or a later one at which
 	// the kind is known to be unchanged.
 	Revision int64
@@ -71,7 +75,7 @@ func (k *Kind) Snapshot() Snapshot {
 	if s == nil {
 		s = k.freeze()
 	}
-	return Snapshot{tree: s.tree, Revision: max(rev, s.Revision)}
+	return Snapshot{tree: s.tree, labels: s.labels, Revision: max(rev, s.Revision)}
 }
 
 func (k *Kind) freeze() *Snapshot {
@@ -80,7 +84,7 @@ func (k *Kind) freeze() *Snapshot {
 	if s := k.snap.Load(); s != nil {
 		return s
 	}
-	s := &Snapshot{tree: k.tree.Copy(), Revision: k.last}
+	s := &Snapshot{tree: k.tree.Copy(), labels: k.copyLabels(), Revision: k.last}
 	k.snap.Store(s)
 	return s
 }
@@ -97,14 +101,7 @@ func (s Snapshot) Ascend(namespace, after string, f func(*Entry) bool) {
 // AscendMarked is Ascend for the entries alone that may have labels with all these
 // marks. Of the others only one word is looked at: most of their memory is far away.
 func (s Snapshot) AscendMarked(namespace, after string, marks uint64, f func(*Entry) bool) {
-	prefix := ""
-	if namespace != "" {
-		prefix = namespace + "/"
-	}
-	start := prefix
-	if after >= start && after != "" {
-		start = after + "\x00"
-	}
+	prefix, start := bounds(namespace, after)
 	passed := 0
 	visit := func(e *Entry) bool {
 		if !e.MayHave(marks) {
@@ -122,6 +119,18 @@ func (s Snapshot) AscendMarked(namespace, after string, marks uint64, f func(*En
 		return
 	}
 	s.tree.Ascend(&Entry{Key: start}, visit)
+}
+
+// bounds are what the keys of a namespace begin with, and where to begin among them.
+func bounds(namespace, after string) (prefix, start string) {
+	if namespace != "" {
+		prefix = namespace + "/"
+	}
+	start = prefix
+	if after >= start && after != "" {
+		start = after + "\x00"
+	}
+	return prefix, start
 }
 
 // Get finds an object in the snapshot.
@@ -183,7 +192,7 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		if e, ok := ev.Decoded.(*Entry); ok {
 			e.Key, e.Revision = key, ev.ModRevision
 			e.Object.SetResourceVersion(strconv.FormatInt(ev.ModRevision, 10))
-			e.mark()
+			e.take(k.cache)
 			next = e
 		} else {
 			var err error
@@ -195,6 +204,9 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		k.tree.Set(next)
 		k.ring.add(Event{Old: old, New: next, Revision: ev.ModRevision})
 		k.tell(old, next, ev.ModRevision)
+	}
+	for _, x := range k.labels {
+		x.change(old, next)
 	}
 	k.last = ev.ModRevision
 	k.snap.Store(nil)
@@ -263,7 +275,7 @@ func (k *Kind) retell(fresh *btree.BTreeG[*Entry], rev int64) {
 func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.mu.Lock()
 	k.retell(fresh.tree, rev)
-	k.tree = fresh.tree
+	k.tree, k.labels = fresh.tree, nil
 	k.count.Store(int64(k.tree.Len()))
 	k.last = rev
 	k.ring.reset(rev)
@@ -272,12 +284,18 @@ func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.broadcast()
 }
 
-func (k *Kind) trim() {
+func (k *Kind) trim() (kept int) {
 	k.mu.Lock()
 	k.ring.trim()
+	k.trimLabels()
+	old := k.ring.replaced()
 	k.mu.Unlock()
+	for _, e := range old {
+		kept += e.Trim()
+	}
 	k.Snapshot().Ascend("", "", func(e *Entry) bool {
-		e.Trim()
+		kept += e.Trim()
 		return true
 	})
+	return kept
 }

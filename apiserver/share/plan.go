@@ -33,7 +33,6 @@ func pointers[T any](a, b *T) (x, y unsafe.Pointer, p *plan) {
 	return v.UnsafePointer(), w.UnsafePointer(), planOf(v.Type())
 }
 
-
 func planOf(t reflect.Type) *plan {
 	if p, ok := plans.Load(t); ok {
 		return p.(*plan)

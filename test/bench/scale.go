@@ -44,6 +44,11 @@ func benchScale(ctx context.Context, t *table, o *options) error {
 		return fmt.Errorf("start: %w\n%s", err, out)
 	}
 	t.row("start with that data, to node Ready", time.Since(begin).Seconds(), 10, "s", false)
+	cpu, err := workload.CPUTime(i.pids())
+	if err != nil {
+		return err
+	}
+	t.row("start with that data, server CPU", cpu.Seconds(), 0, "s", false)
 	h, err := startHeartbeats(i.kubeconfig(), s)
 	if err != nil {
 		return err

@@ -209,6 +209,20 @@ func sampleNode() *corev1.Node {
 	return n
 }
 
+// age moves all times of a pod into the past: no two pods have the same.
+func age(p *corev1.Pod, by time.Duration) {
+	older := func(t *metav1.Time) { *t = metav1.NewTime(t.Add(-by)) }
+	older(&p.CreationTimestamp)
+	older(p.Status.StartTime)
+	older(&p.Status.ContainerStatuses[0].State.Running.StartedAt)
+	for i := range p.Status.Conditions {
+		older(&p.Status.Conditions[i].LastTransitionTime)
+	}
+	for i := range p.ManagedFields {
+		older(p.ManagedFields[i].Time)
+	}
+}
+
 // filler writes objects straight into a store, many a transaction.
 type filler struct {
 	ctx   context.Context
@@ -335,6 +349,7 @@ func (f *filler) app(sample *samples, s size, app int) error {
 		p.Status.HostIPs[0].IP, p.Status.PodIPs[0].IP = p.Status.HostIP, p.Status.PodIP
 		p.Status.ContainerStatuses[0].ContainerID = fmt.Sprintf("containerd://%064x", at)
 		p.ResourceVersion = ""
+		age(p, time.Duration(at)*time.Second)
 		if err := f.put("", "pods", p); err != nil {
 			return err
 		}
