@@ -23,6 +23,8 @@ import (
 // and kept in the data directory, so that the next start makes the same.
 type Config struct {
 	cli.Dirs `json:"-"`
+	// Who and what: these hold for the start that they are given to.
+	identityConfig `json:"-"`
 
 	Listen        string `json:"listen"`
 	NodeListen    string `json:"nodeListen"`
@@ -72,6 +74,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
 	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	c.identityConfig.flags(fs)
 }
 
 // settle fills in what was left open: from the data directory's last start, then
@@ -88,6 +91,9 @@ func (c *Config) settle(fs *pflag.FlagSet) error {
 			return fmt.Errorf("find the host's name: %w", err)
 		}
 		c.NodeName = strings.ToLower(host)
+	}
+	if err := c.identityConfig.settle(); err != nil {
+		return err
 	}
 	return c.check()
 }
