@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -104,6 +105,9 @@ func (s *Server) Close() {
 	s.cache.Close()
 }
 
+// freshTimeout bounds the wait for what another server may have written.
+const freshTimeout = 5 * time.Second
+
 // cacheReader shows the cache to admission plugins.
 type cacheReader struct{ s *Server }
 
@@ -113,6 +117,15 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 		return nil, false
 	}
 	e := kc.Get(namespace, name)
+	if e == nil && r.s.cache.Shared() {
+		// Another server may just have made it, and its client comes here next
+		// (admission/namespace/lifecycle looks again in the same way).
+		ctx, cancel := context.WithTimeout(context.Background(), freshTimeout)
+		defer cancel()
+		if r.s.cache.Fresh(ctx) == nil {
+			e = kc.Get(namespace, name)
+		}
+	}
 	if e == nil {
 		return nil, false
 	}

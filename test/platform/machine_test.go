@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,7 +142,7 @@ spec:
 	}
 	reach()
 	for _, closed := range []string{c.nodeIP, "127.0.0.2"} {
-		conn, err := net.Dial("tcp", fmt.Sprintf("%s:%d", closed, port))
+		conn, err := net.Dial("tcp", net.JoinHostPort(closed, strconv.Itoa(port)))
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("the API answers on %s: %v", closed, err)
 		}
