@@ -206,6 +206,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
 	}
+	if err := p.publishAuthentication(ctx, backend); err != nil {
+		return undo, fmt.Errorf("write the ConfigMap %s: %w", extensionConfig, err)
+	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
 	p.serveAPI("api", p.apiListener)
@@ -216,7 +219,7 @@ func (p *process) serveAPI(name string, l net.Listener) {
 	p.serveTLS(name, l, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      p.pki.CA.Pool(),
+		ClientCAs:      id.callers,
 	})
 }
 
