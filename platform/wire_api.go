@@ -219,7 +219,7 @@ func (p *process) serveAPI(name string, l net.Listener) {
 	p.serveTLS(name, l, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      id.callers,
+		ClientCAs:      p.identity.callers,
 	})
 }
 
