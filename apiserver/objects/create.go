@@ -106,7 +106,7 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	}
 	if dry {
 		obj.SetResourceVersion("")
-		return &cache.Entry{Object: obj}, nil
+		return answer(r, obj, 0)
 	}
 	entry, err := e.put(ctx, kc, r, obj, nil)
 	if err == errConflict {
