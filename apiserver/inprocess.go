@@ -113,7 +113,7 @@ func (b *Backend) Watch(_ context.Context, k *kinds.Kind, namespace string, revi
 	if err != nil {
 		return nil, expired(err)
 	}
-	return &stream{cursor: c, namespace: namespace, form: k.FromCache}, nil
+	return &eventStream{cursor: c, namespace: namespace, form: k.FromCache}, nil
 }
 
 // expired makes a cursor's error a Status.
@@ -125,8 +125,8 @@ func expired(err error) error {
 	return err
 }
 
-// stream is a cursor as the in-process clients see it.
-type stream struct {
+// eventStream is a cursor as the in-process clients see it.
+type eventStream struct {
 	cursor    *cache.Cursor
 	namespace string
 	form      func(kinds.Object) (kinds.Object, error) // nil: as the cache has it
@@ -134,7 +134,7 @@ type stream struct {
 }
 
 // Next waits for events of the stream's namespace.
-func (s *stream) Next(ctx context.Context) ([]kinds.Event, error) {
+func (s *eventStream) Next(ctx context.Context) ([]kinds.Event, error) {
 	for {
 		evs, err := s.cursor.Next(ctx, s.buf)
 		if err != nil {
@@ -159,7 +159,7 @@ func (s *stream) Next(ctx context.Context) ([]kinds.Event, error) {
 	}
 }
 
-func (s *stream) event(ev *cache.Event) (kinds.Event, bool) {
+func (s *eventStream) event(ev *cache.Event) (kinds.Event, bool) {
 	out := kinds.Event{Revision: ev.Revision}
 	if ev.Old != nil {
 		out.Old = ev.Old.Object
@@ -178,7 +178,7 @@ func (s *stream) event(ev *cache.Event) (kinds.Event, bool) {
 }
 
 // shape gives the event's objects the form that the caller knows.
-func (s *stream) shape(ev *kinds.Event) (err error) {
+func (s *eventStream) shape(ev *kinds.Event) (err error) {
 	if s.form == nil {
 		return nil
 	}
@@ -194,7 +194,7 @@ func (s *stream) shape(ev *kinds.Event) (err error) {
 }
 
 // Close ends the stream; it holds nothing.
-func (s *stream) Close() {}
+func (s *eventStream) Close() {}
 
 // Create stores a new object.
 func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o *metav1.CreateOptions) (kinds.Object, error) {
@@ -205,6 +205,17 @@ func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o
 	obj.SetResourceVersion("")
 	if err := b.own(k, obj); err != nil {
 		return nil, err
+	}
+	if k.Virtual {
+		out, err := b.s.review(ctx, r, obj)
+		if err != nil {
+			return nil, err
+		}
+		answer, ok := out.(kinds.Object)
+		if !ok {
+			return nil, apierrors.NewMethodNotSupported(k.GroupResource(), "create")
+		}
+		return answer, nil
 	}
 	return object(k)(b.s.engine.Create(ctx, r, obj, o))
 }

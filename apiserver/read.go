@@ -58,10 +58,22 @@ func (c *call) notOlder(ctx context.Context, rv string) error {
 	if err != nil {
 		return err
 	}
-	if now := c.s.opt.Store.Revision(); rev > now {
-		return tooLarge(rev, now)
+	if err := c.s.exists(ctx, rev); err != nil {
+		return err
 	}
 	return c.s.cache.WaitFor(ctx, rev)
+}
+
+// exists refuses a revision that nobody has written yet.
+func (s *Server) exists(ctx context.Context, rev int64) error {
+	if rev <= s.opt.Store.Revision() {
+		return nil
+	}
+	now, err := s.cache.Latest(ctx)
+	if err == nil && rev > now {
+		err = tooLarge(rev, now)
+	}
+	return err
 }
 
 func parseRevision(rv string) (int64, error) {

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,6 +16,7 @@ import (
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/auth/authn"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
@@ -32,6 +34,8 @@ type Server struct {
 	custom *custom.Registry
 
 	metrics *metrics
+	// impersonator is nil where everybody may do everything.
+	impersonator *authn.Impersonator
 
 	accepted request.Accepted
 
@@ -49,6 +53,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	o.fill()
 	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	if o.Authorizer != nil {
+		s.impersonator = authn.NewImpersonator(o.Authorizer)
+	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
 		return nil, err
@@ -134,6 +141,9 @@ func (s *Server) kindsChanged(rows []*kinds.Kind, docs []openapi.Extra) {
 	}
 }
 
+// freshTimeout bounds the wait for what another server may have written.
+const freshTimeout = 5 * time.Second
+
 // cacheReader shows the cache to admission plugins.
 type cacheReader struct{ s *Server }
 
@@ -143,6 +153,15 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 		return nil, false
 	}
 	e := kc.Get(namespace, name)
+	if e == nil && r.s.cache.Shared() {
+		// Another server may just have made it, and its client comes here next
+		// (admission/namespace/lifecycle looks again in the same way).
+		ctx, cancel := context.WithTimeout(context.Background(), freshTimeout)
+		defer cancel()
+		if r.s.cache.Fresh(ctx) == nil {
+			e = kc.Get(namespace, name)
+		}
+	}
 	if e == nil {
 		return nil, false
 	}

@@ -104,9 +104,7 @@ func (w *watcher) begin(o *metainternal.ListOptions) (*cache.Snapshot, error) {
 	}
 	if o.ResourceVersion == "" || o.ResourceVersion == "0" && o.SendInitialEvents == nil {
 		err = c.s.cache.Fresh(c.ctx())
-	} else if now := c.s.opt.Store.Revision(); rev > now {
-		err = tooLarge(rev, now)
-	} else {
+	} else if err = c.s.exists(c.ctx(), rev); err == nil {
 		err = c.s.cache.WaitFor(c.ctx(), rev)
 	}
 	if err != nil {

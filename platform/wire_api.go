@@ -172,7 +172,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}),
+		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
@@ -208,12 +208,15 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
 	}
+	if err := p.publishAuthentication(ctx, backend); err != nil {
+		return undo, fmt.Errorf("write the ConfigMap %s: %w", extensionConfig, err)
+	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
 	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      p.pki.CA.Pool(),
+		ClientCAs:      id.callers,
 	})
 	return undo, nil
 }

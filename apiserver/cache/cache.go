@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
@@ -32,8 +34,9 @@ const loadPage = 2000
 
 // Cache holds all kinds. Make one with New.
 type Cache struct {
-	store store.Store
-	tel   *telemetry.Telemetry
+	store  store.Store
+	shared store.Shared // the same store, if others write it too; else nil
+	tel    *telemetry.Telemetry
 
 	kinds atomic.Pointer[map[string]*Kind] // by "group/resource"
 	rev   atomic.Int64
@@ -56,6 +59,7 @@ type waiter struct {
 // begins to follow it until Close, whatever becomes of ctx.
 func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Telemetry) (*Cache, error) {
 	c := &Cache{store: s, tel: tel, done: make(chan struct{})}
+	c.shared, _ = s.(store.Shared)
 	m := make(map[string]*Kind, len(ks))
 	for _, k := range ks {
 		if !k.Virtual {
@@ -97,12 +101,36 @@ func GroupDir(group string) string {
 // Of finds a kind's part of the cache.
 func (c *Cache) Of(k *kinds.Kind) *Kind { return (*c.kinds.Load())[id(k)] }
 
+// OfResource finds the part of the cache that holds a stored resource.
+func (c *Cache) OfResource(gr schema.GroupResource) (*Kind, bool) {
+	k, ok := (*c.kinds.Load())[GroupDir(gr.Group)+"/"+gr.Resource]
+	return k, ok
+}
+
 // Revision says how far the cache has followed the store.
 func (c *Cache) Revision() int64 { return c.rev.Load() }
 
+// Shared tells whether other processes write the store too.
+func (c *Cache) Shared() bool { return c.shared != nil }
+
+// Latest is a revision that holds everything that was committed before the call,
+// by whomever.
+func (c *Cache) Latest(ctx context.Context) (int64, error) {
+	if c.shared == nil {
+		return c.store.Revision(), nil
+	}
+	return c.shared.Latest(ctx)
+}
+
 // Fresh waits until the cache shows everything that was committed before the
 // call, by whomever.
-func (c *Cache) Fresh(ctx context.Context) error { return c.WaitFor(ctx, c.store.Revision()) }
+func (c *Cache) Fresh(ctx context.Context) error {
+	rev, err := c.Latest(ctx)
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return c.WaitFor(ctx, rev)
+}
 
 // WaitFor waits until the cache shows revision rev.
 func (c *Cache) WaitFor(ctx context.Context, rev int64) error {

@@ -88,18 +88,27 @@ type index struct {
 
 // ByGVR finds the kind that serves gvr.
 func (r *Registry) ByGVR(gvr schema.GroupVersionResource) (*kinds.Kind, bool) {
+	if r == nil {
+		return nil, false // the server is being made
+	}
 	k, ok := r.index.Load().byGVR[gvr]
 	return k, ok
 }
 
 // ByGVK finds the kind that serves gvk.
 func (r *Registry) ByGVK(gvk schema.GroupVersionKind) (*kinds.Kind, bool) {
+	if r == nil {
+		return nil, false // the server is being made
+	}
 	k, ok := r.index.Load().byGVK[gvk]
 	return k, ok
 }
 
 // ByResource finds the row of the storage version.
 func (r *Registry) ByResource(gr schema.GroupResource) (*kinds.Kind, bool) {
+	if r == nil {
+		return nil, false // the server is being made
+	}
 	k, ok := r.index.Load().byResource[gr]
 	return k, ok
 }

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -37,6 +38,7 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 	if o == nil {
 		o = &metav1.DeleteOptions{}
 	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
 		d, err := e.deleteOnce(ctx, kc, r, o.DeepCopy())
@@ -49,13 +51,9 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 		if err == errConflict {
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return Deletion{}, err
-			}
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return Deletion{}, cmp.Or(stale, err)
 		}
-		return Deletion{}, err
 	}
 }
 
@@ -79,14 +77,14 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 		entry, err := answer(r, old.Object, old.Revision)
 		return Deletion{Entry: entry}, err
 	}
-	a := e.admissionRequest(r, admission.Delete, nil, old.Object, o, dryRun(o.DryRun))
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return Deletion{}, admissionError(r, err)
+	a := e.admission(r, admission.Delete, nil, old.Object, o, dryRun(o.DryRun))
+	if err := e.mutate(ctx, r, a); err != nil {
+		return Deletion{}, err
 	}
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return Deletion{}, admissionError(r, err)
+	defer a.Finish()
+	if err := e.validate(ctx, r, a); err != nil {
+		return Deletion{}, err
 	}
-	e.flushWarnings(r, a)
 	switch {
 	case dryRun(o.DryRun):
 		if plan.obj != nil {
@@ -333,7 +331,7 @@ func (e *Engine) DeleteCollection(ctx context.Context, r *Request, match Match, 
 	}
 	err = parallel(ctx, len(items), func(i int) error {
 		one := *r
-		one.Namespace, one.Name = items[i].Object.GetNamespace(), items[i].Object.GetName()
+		one.Namespace, one.Name, one.inCollection = items[i].Object.GetNamespace(), items[i].Object.GetName(), true
 		_, err := e.Delete(ctx, &one, o.DeepCopy())
 		if apierrors.IsNotFound(err) {
 			return nil
