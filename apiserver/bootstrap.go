@@ -126,6 +126,7 @@ func (s *Server) replace(ctx context.Context, obj kinds.Object) error {
 // Times of maintenance.
 const (
 	compactEvery = 5 * time.Minute
+	trimPause    = 5 * time.Second // between two that were asked for
 	eventTTL     = time.Hour
 )
 
@@ -136,11 +137,20 @@ func (s *Server) maintain(ctx context.Context) {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
 	compacted := s.opt.Store.Revision()
+	last := compacted
+	pressed := s.cache.Pressed()
+	var rested <-chan time.Time
 	for {
-		last := s.opt.Store.Revision()
 		select {
 		case <-ctx.Done():
 			return
+		case <-pressed:
+			s.cache.Trim()
+			pressed, rested = nil, time.After(trimPause)
+			continue
+		case <-rested:
+			pressed, rested = s.cache.Pressed(), nil
+			continue
 		case <-tick.C:
 		}
 		s.expireEvents(ctx)
@@ -149,10 +159,11 @@ func (s *Server) maintain(ctx context.Context) {
 		if last > compacted {
 			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 				s.tel.Log.Error("compact the store", "revision", last, "err", err)
-				continue
+			} else {
+				compacted = last
 			}
-			compacted = last
 		}
+		last = s.opt.Store.Revision()
 	}
 }
 

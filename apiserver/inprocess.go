@@ -83,12 +83,15 @@ func (b *Backend) List(ctx context.Context, k *kinds.Kind, namespace string, sel
 	}
 	snap := kc.Snapshot()
 	match := objects.BySelector(sel)
+	chosen, err := newSelection(k, nil, sel, nil)
+	if err != nil {
+		return nil, 0, err
+	}
 	var out []kinds.Object
 	if namespace == "" && (sel == nil || sel.Empty()) {
 		out = make([]kinds.Object, 0, snap.Len())
 	}
-	var err error
-	snap.Ascend(namespace, "", func(e *cache.Entry) bool {
+	chosen.ascend(kc, snap, namespace, "", func(e *cache.Entry) bool {
 		if match(e.Object) {
 			obj := e.Object
 			if k.FromCache != nil {

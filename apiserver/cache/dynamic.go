@@ -70,7 +70,7 @@ func (k *Kind) loadLocked(ctx context.Context) error {
 		}
 		for i := range res.KVs {
 			kv := &res.KVs[i]
-			e, err := k.decode(kv.Key[len(k.prefix):], kv.Value, kv.ModRevision)
+			e, err := k.decode(kv.Key[len(k.prefix):], kv.Value, kv.ModRevision, nil)
 			if err != nil {
 				return err
 			}
