@@ -41,7 +41,7 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			Description: criticalText[name],
 		})
 	}
-	if s.opt.Advertise.IsValid() {
+	if s.opt.Advertise.Port() != 0 {
 		objs = append(objs, kubernetesService(first, int32(s.opt.Advertise.Port())), initial.Address(first, metav1.NamespaceDefault, kubernetesName))
 	}
 	for _, obj := range objs {
@@ -65,7 +65,12 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 	if !s.opt.Advertise.IsValid() {
 		return nil
 	}
-	for _, obj := range kubernetesEndpoints(s.opt.Advertise) {
+	return s.Advertise(ctx, s.opt.Advertise)
+}
+
+// Advertise writes where the API is into the kubernetes service's endpoints.
+func (s *Server) Advertise(ctx context.Context, at netip.AddrPort) error {
+	for _, obj := range kubernetesEndpoints(at) {
 		if err := s.replace(ctx, obj); err != nil {
 			return fmt.Errorf("apiserver: write the API's endpoints: %w", err)
 		}

@@ -173,6 +173,17 @@ func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o
 	}
 	obj.SetResourceVersion("")
 	b.own(k, obj)
+	if k.Virtual {
+		out, err := b.s.review(ctx, r, obj)
+		if err != nil {
+			return nil, err
+		}
+		answer, ok := out.(kinds.Object)
+		if !ok {
+			return nil, apierrors.NewMethodNotSupported(k.GroupResource(), "create")
+		}
+		return answer, nil
+	}
 	return object(b.s.engine.Create(ctx, r, obj, o))
 }
 
