@@ -10,8 +10,11 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +28,7 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
@@ -32,8 +36,8 @@ import (
 // Store writes what the aggregator decides. It is the status' only writer, save for
 // what a local APIService is born with.
 type Store interface {
-	// SetAvailable writes an APIService's condition; a conflict or a missing object is
-	// no error: it will be told anew.
+	// SetAvailable writes an APIService's condition, of which the time is filled in. A
+	// missing object is no error; a conflict is one, and the aggregator looks again.
 	SetAvailable(ctx context.Context, name string, c apiregistrationv1.APIServiceCondition) error
 	Create(ctx context.Context, s *apiregistrationv1.APIService) error
 	Update(ctx context.Context, s *apiregistrationv1.APIService) error
@@ -46,7 +50,7 @@ type Options struct {
 	Reader  func() admission.Reader // nil until there is one
 	// Discovery and OpenAPI are told about other servers' groups; nil: they are not.
 	Discovery func([]discovery.Remote)
-	OpenAPI   func([]Source)
+	OpenAPI   func([]openapi.Remote)
 	Telemetry *telemetry.Telemetry
 	Now       func() time.Time
 }
@@ -57,6 +61,9 @@ type Aggregator struct {
 	opt     Options
 	tel     *telemetry.Telemetry
 	metrics *metrics
+
+	told       []discovery.Remote // by Run alone
+	toldHashes []string
 
 	routes atomic.Pointer[map[schema.GroupVersion]*remote] // nil where there are none
 
@@ -82,7 +89,7 @@ type remote struct {
 type found struct {
 	available bool
 	discovery discovery.Remote
-	source    Source
+	schemas   openapi.Remote
 }
 
 // New makes an Aggregator.
@@ -137,7 +144,9 @@ func (a *Aggregator) applyService(o *apiregistrationv1.APIService, gone bool) {
 	}
 	was := a.remotes[o.Name]
 	if !gone && was != nil && sameSpec(&was.object.Spec, &o.Spec) {
-		was.adopt(o)
+		if was.adopt(o) {
+			was.look()
+		}
 		return
 	}
 	if was != nil && was.stop != nil {
@@ -167,7 +176,7 @@ func newRemote(o *apiregistrationv1.APIService) *remote {
 
 // adopt believes the object's condition: this server's worker has written it, or
 // another server's, which counts until this one has looked.
-func (r *remote) adopt(o *apiregistrationv1.APIService) {
+func (r *remote) adopt(o *apiregistrationv1.APIService) (changed bool) {
 	available := false
 	for _, c := range o.Status.Conditions {
 		if c.Type == apiregistrationv1.Available {
@@ -175,8 +184,12 @@ func (r *remote) adopt(o *apiregistrationv1.APIService) {
 		}
 	}
 	f := *r.current.Load()
+	if f.available == available {
+		return false
+	}
 	f.available = available
 	r.current.Store(&f)
+	return true
 }
 
 func sameSpec(a, b *apiregistrationv1.APIServiceSpec) bool {
@@ -248,13 +261,6 @@ func (a *Aggregator) Route(group, version string) http.Handler {
 	return &proxy{a, r}
 }
 
-// Source is where the schemas of a group version of another server are.
-type Source struct {
-	Group, Version string
-	// Fetch asks the server for a path of its own.
-	Fetch func(ctx context.Context, path, accept string) (*http.Response, error)
-}
-
 // Run keeps conditions, discovery and registrations up to date until ctx ends.
 func (a *Aggregator) Run(ctx context.Context, s Store) error {
 	var workers sync.WaitGroup
@@ -284,19 +290,29 @@ func (a *Aggregator) Run(ctx context.Context, s Store) error {
 func (a *Aggregator) publish() {
 	a.mu.Lock()
 	var groups []discovery.Remote
-	var sources []Source
+	var sources []openapi.Remote
 	for _, r := range a.remotes {
 		f := r.current.Load()
 		groups = append(groups, f.discovery)
-		if f.available && f.source.Fetch != nil {
-			sources = append(sources, f.source)
+		if f.available && f.schemas.Fetch != nil {
+			sources = append(sources, f.schemas)
 		}
 	}
 	a.mu.Unlock()
-	if a.opt.Discovery != nil {
+	byName := func(ag, av, bg, bv string) int { return cmp.Or(cmp.Compare(ag, bg), cmp.Compare(av, bv)) }
+	slices.SortFunc(groups, func(x, y discovery.Remote) int { return byName(x.Group, x.Version, y.Group, y.Version) })
+	slices.SortFunc(sources, func(x, y openapi.Remote) int { return byName(x.Group, x.Version, y.Group, y.Version) })
+	// What has not changed is not told: the documents would be made anew.
+	if a.opt.Discovery != nil && !reflect.DeepEqual(groups, a.told) {
+		a.told = groups
 		a.opt.Discovery(groups)
 	}
-	if a.opt.OpenAPI != nil {
+	var hashes []string
+	for i := range sources {
+		hashes = append(hashes, sources[i].Group+"/"+sources[i].Version+" "+sources[i].Hash)
+	}
+	if a.opt.OpenAPI != nil && !slices.Equal(hashes, a.toldHashes) {
+		a.toldHashes = hashes
 		a.opt.OpenAPI(sources)
 	}
 }

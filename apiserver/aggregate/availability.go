@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/transport"
@@ -19,6 +21,7 @@ import (
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/callout"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/kinds"
 )
 
@@ -144,6 +147,34 @@ func (a *Aggregator) fetch(ctx context.Context, r *remote, path, accept string) 
 	return client.Do(req)
 }
 
+// schemas is where the server describes its kinds, as far as it does.
+func (a *Aggregator) schemas(ctx context.Context, r *remote) openapi.Remote {
+	out := openapi.Remote{Group: r.gv.Group, Version: r.gv.Version, Fetch: func(ctx context.Context, path, accept string) (*http.Response, error) {
+		return a.fetch(ctx, r, path, accept)
+	}}
+	resp, err := a.fetch(ctx, r, "/openapi/v3", "application/json")
+	if err != nil {
+		return out
+	}
+	defer resp.Body.Close()
+	body, err := callout.ReadLimited(resp.Body, askLimit)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return out
+	}
+	var index struct {
+		Paths map[string]struct {
+			URL string `json:"serverRelativeURL"`
+		} `json:"paths"`
+	}
+	if json.Unmarshal(body, &index) != nil {
+		return out // it speaks another language there: kinds without a description
+	}
+	if u, err := url.Parse(index.Paths["apis/"+r.gv.Group+"/"+r.gv.Version].URL); err == nil {
+		out.Hash = u.Query().Get("hash")
+	}
+	return out
+}
+
 // work keeps one remote's condition and discovery until ctx ends.
 func (a *Aggregator) work(ctx context.Context, s Store, r *remote) {
 	defer a.metrics.unavailable.DeleteLabelValues(r.object.Name)
@@ -155,7 +186,7 @@ func (a *Aggregator) work(ctx context.Context, s Store, r *remote) {
 		}
 		wait := askEvery
 		err := s.SetAvailable(ctx, r.object.Name, c)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !apierrors.IsConflict(err) {
 			a.tel.Log.Error("write the condition of an APIService", "apiService", r.object.Name, "err", err)
 		}
 		if c.Status == apiregistrationv1.ConditionTrue && err == nil {
@@ -185,16 +216,14 @@ func (a *Aggregator) check(ctx context.Context, r *remote) apiregistrationv1.API
 	f.discovery.Stale = true
 	if ok {
 		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
 		resources, err := a.ask(asking, r)
-		cancel()
 		c = apiregistrationv1.APIServiceCondition{Type: apiregistrationv1.Available, Status: apiregistrationv1.ConditionTrue, Reason: "Passed", Message: "all checks passed"}
 		if err != nil {
 			c.Status, c.Reason, c.Message = apiregistrationv1.ConditionFalse, "FailedDiscoveryCheck", err.Error()
 		} else {
 			f.discovery.Resources, f.discovery.Stale = resources, false
-			f.source = Source{Group: r.gv.Group, Version: r.gv.Version, Fetch: func(ctx context.Context, path, accept string) (*http.Response, error) {
-				return a.fetch(ctx, r, path, accept)
-			}}
+			f.schemas = a.schemas(asking, r)
 		}
 	}
 	f.available = c.Status == apiregistrationv1.ConditionTrue
