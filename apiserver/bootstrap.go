@@ -59,6 +59,9 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			return nil
 		})
 	}
+	if s.gate != nil {
+		group.Go(func() error { s.keepFlow(shared); return nil })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -160,6 +163,7 @@ func (s *Server) maintain(ctx context.Context) {
 		}
 		s.expireEvents(ctx)
 		s.cache.Trim()
+		s.custom.Trim()
 		if last > compacted {
 			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 				s.tel.Log.Error("compact the store", "revision", last, "err", err)

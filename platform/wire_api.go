@@ -178,6 +178,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
 		Feeds:         id.feeds(),
+		Discovery:     groups,
+		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
@@ -193,6 +195,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
 		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
+		MaxInflight:   bound(p.cfg.MaxInflight),
+		MaxMutating:   bound(p.cfg.MaxMutating),
+		NoPriority:    !p.cfg.Fairness,
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
@@ -221,6 +226,14 @@ func (p *process) serveAPI(name string, l net.Listener) {
 		ClientAuth:     tls.RequestClientCert,
 		ClientCAs:      p.identity.callers,
 	})
+}
+
+// bound reads a flag whose 0 means that nothing is bounded.
+func bound(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the
