@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/audit"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -43,6 +44,11 @@ type call struct {
 	id    string
 	begun time.Time
 	audit *audit.Record // nil: nothing is recorded
+
+	// What the request holds while it is served: see enter.
+	pass        gate.Pass
+	forget      func()
+	leaveLimits func()
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -61,7 +67,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() { s.metrics.end(c, time.Since(c.begun)) }()
 	defer c.auditEnd()
 	defer c.recover()
-	if !c.authenticate() || !c.authorize() {
+	defer c.leave()
+	if !c.authenticate() || !c.enter() || !c.authorize() {
 		return
 	}
 	if !c.info.IsResource {
@@ -168,7 +175,7 @@ func (c *call) plainNotFound() {
 func (c *call) find() bool {
 	in := &c.info
 	gv := schema.GroupVersion{Group: in.Group, Version: in.Version}
-	k, ok := c.s.table.ByGVR(gv.WithResource(in.Resource))
+	k, ok := c.s.kindOf(gv.WithResource(in.Resource))
 	if ok {
 		c.version, ok = k.ServedAs(gv)
 		ok = ok && (!c.version.Old || c.s.opt.OldVersions)
@@ -182,6 +189,9 @@ func (c *call) find() bool {
 		return false
 	}
 	c.kind = k
+	if k.Custom != nil {
+		return c.findCustom()
+	}
 	// A namespace is its own namespace.
 	if !k.Namespaced && k.GroupResource() == namespaceResource && (in.Name == "" || in.Name == in.Namespace) {
 		in.Namespace = ""
@@ -214,6 +224,10 @@ func (c *call) resource() {
 	if d := c.version.Deprecated; d != "" {
 		c.warn(d)
 	}
+	if c.kind.Custom != nil {
+		c.custom()
+		return
+	}
 	named := in.Name != "" && in.Verb != "list" && in.Verb != "watch" && in.Verb != "deletecollection"
 	if c.kind.Namespaced && in.Namespace == "" {
 		switch {
@@ -241,7 +255,12 @@ func (c *call) resource() {
 		c.virtual()
 		return
 	}
-	switch in.Verb {
+	c.verb()
+}
+
+// verb does what is asked of an object or a collection.
+func (c *call) verb() {
+	switch c.info.Verb {
 	case "get":
 		c.get()
 	case "list":
@@ -265,7 +284,7 @@ func (c *call) resource() {
 
 // negotiate finds the form of the answer.
 func (c *call) negotiate(watchable bool) bool {
-	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, true)
+	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, c.kind.Custom == nil)
 	if err != nil {
 		c.fail(err)
 		return false

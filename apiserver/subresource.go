@@ -176,7 +176,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "update":
 		var o metav1.UpdateOptions
 		if err := c.decodeQuery(&o); err != nil {
@@ -201,7 +204,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "patch":
 		pt, data, o, err := c.patchOptions()
 		if err != nil {
@@ -218,7 +224,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	default:
 		c.notAllowed()
 		return

@@ -56,6 +56,7 @@ func (c *call) watch() {
 		c.fail(apierrors.NewInternalError(plainError("unable to start watch - can't get http.Flusher")))
 		return
 	}
+	c.registerWatch()
 	w := &watcher{c: c, flush: flusher, sel: sel, table: c.out.As == "Table"}
 	snap, err := w.begin(o)
 	if err != nil {
@@ -76,6 +77,7 @@ func (c *call) watch() {
 	if snap != nil && !w.initial(snap, o) {
 		return
 	}
+	c.pass.Leave() // a watch that has begun costs nobody a seat
 	w.follow(timeout, o.AllowWatchBookmarks)
 }
 
@@ -233,7 +235,7 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 		w.frame(t, raw)
 		return true
 	}
-	body, err := e.Body(c.out.Media, c.version)
+	body, err := e.EventBody(c.out.Media, c.version)
 	if err != nil {
 		w.fail(apierrors.NewInternalError(err))
 		return false
@@ -246,9 +248,13 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 // transformed is an object as Table or metadata. Only the first table has columns.
 func (w *watcher) transformed(e *cache.Entry) ([]byte, error) {
 	if !w.table {
-		obj := partial(w.c.kind, e.Object)
+		shown, err := w.c.form(e)
+		if err != nil {
+			return nil, err
+		}
+		obj := partial(w.c.kind, shown)
 		if w.c.out.Media == codec.JSON {
-			return w.c.partialJSON(e.Object)
+			return w.c.partialJSON(shown)
 		}
 		return codec.Object(w.c.out.Media, w.c.metaKind("PartialObjectMetadata"), obj)
 	}

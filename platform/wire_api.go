@@ -159,11 +159,11 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	config, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
+	config, keys, err := id.tokens.Issuer.Discovery("https://" + p.publicAddress().String() + token.KeysPath)
 	if err != nil {
 		return nil, err
 	}
-	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
+	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	log, err := p.newAudit()
@@ -184,6 +184,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
 		Feeds:         id.feeds(),
+		Discovery:     groups,
+		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
@@ -198,7 +200,10 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
-		Advertise:     netip.AddrPortFrom(p.nodeIP, uint16(p.apiPort())),
+		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
+		MaxInflight:   bound(p.cfg.MaxInflight),
+		MaxMutating:   bound(p.cfg.MaxMutating),
+		NoPriority:    !p.cfg.Fairness,
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
@@ -222,12 +227,24 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
-	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
+	p.serveAPI("api", p.apiListener)
+	return undo, nil
+}
+
+func (p *process) serveAPI(name string, l net.Listener) {
+	p.serveTLS(name, l, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      id.callers,
+		ClientCAs:      p.identity.callers,
 	})
-	return undo, nil
+}
+
+// bound reads a flag whose 0 means that nothing is bounded.
+func bound(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the

@@ -29,7 +29,7 @@ type Options struct {
 func Default(o Options) admission.Chain {
 	c := admission.Chain{
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
-		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &RuntimeClass{}, &DefaultIngressClass{},
+		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &ClaimResize{}, &RuntimeClass{}, &DefaultIngressClass{},
 		&PodResize{},
 	}
 	if o.Authorizer != nil {
