@@ -21,6 +21,7 @@ import (
 	"skiff.dev/skiff/controllers/pvcprotection"
 	"skiff.dev/skiff/controllers/pvprotection"
 	"skiff.dev/skiff/controllers/replicaset"
+	"skiff.dev/skiff/controllers/resourcequota"
 	"skiff.dev/skiff/controllers/rootca"
 	"skiff.dev/skiff/controllers/serviceaccount"
 	"skiff.dev/skiff/controllers/tainteviction"
@@ -51,6 +52,7 @@ var All = []Controller{
 	{"podgc", podgc.Start},
 	{"pvcprotection", pvcprotection.Start},
 	{"pvprotection", pvprotection.Start},
+	{"resourcequota", resourcequota.Start},
 }
 
 // Start starts all of them. The cache of env has to be started by the caller,

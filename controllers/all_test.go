@@ -22,6 +22,7 @@ import (
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
@@ -40,9 +41,9 @@ type cluster struct {
 	log *strings.Builder
 }
 
-func start(t testing.TB) *cluster {
+func start(t testing.TB, plugins ...admission.Plugin) *cluster {
 	s := mem.New()
-	srv, err := apiserver.New(context.Background(), apiserver.Options{Store: s, Table: all.Table(), Scheme: scheme.New()})
+	srv, err := apiserver.New(context.Background(), apiserver.Options{Store: s, Table: all.Table(), Scheme: scheme.New(), Admission: plugins})
 	if err != nil {
 		t.Fatal(err)
 	}

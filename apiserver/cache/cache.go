@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
@@ -96,6 +98,12 @@ func GroupDir(group string) string {
 
 // Of finds a kind's part of the cache.
 func (c *Cache) Of(k *kinds.Kind) *Kind { return (*c.kinds.Load())[id(k)] }
+
+// OfResource finds the part of the cache that holds a stored resource.
+func (c *Cache) OfResource(gr schema.GroupResource) (*Kind, bool) {
+	k, ok := (*c.kinds.Load())[GroupDir(gr.Group)+"/"+gr.Resource]
+	return k, ok
+}
 
 // Revision says how far the cache has followed the store.
 func (c *Cache) Revision() int64 { return c.rev.Load() }
