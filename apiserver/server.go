@@ -65,9 +65,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	reader := cacheReader{s}
 	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
+	owners := ownership.New(o.Scheme, o.Table.ByGVK)
 	for _, p := range chain {
 		if n, ok := p.(admission.NeedsReader); ok {
 			n.SetReader(reader)
+		}
+		if n, ok := p.(admission.NeedsTypes); ok {
+			n.SetTypes(owners.Types)
 		}
 	}
 	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
@@ -83,7 +87,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return true
 	})
 	s.engine = objects.New(objects.Config{
-		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, o.Table.ByGVK),
+		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
 	if err := s.bootstrap(ctx, services.First()); err != nil {

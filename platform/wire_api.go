@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,8 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
+	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/intercept"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
@@ -166,18 +170,22 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	judges, err := p.interceptors(id)
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
-		Feeds:         id.feeds(),
+		Feeds:         append(id.feeds(), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
@@ -214,6 +222,20 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		ClientCAs:      p.pki.CA.Pool(),
 	})
 	return undo, nil
+}
+
+// interceptors are the webhooks and policies of users.
+func (p *process) interceptors(id *identity) (*intercept.Interceptors, error) {
+	reader := func() admission.Reader {
+		if r := id.reader.Load(); r != nil {
+			return *r
+		}
+		return nil
+	}
+	return intercept.New(intercept.Options{
+		Clients:    callout.New(callout.Endpoints{Reader: reader}, nil),
+		Authorizer: id.may, Kind: p.table.ByGVK, OldVersions: p.cfg.OldVersions, Telemetry: p.tel,
+	})
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the

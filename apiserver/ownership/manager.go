@@ -186,6 +186,13 @@ func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
+// Types makes typed values of built-in kinds, and of what it deduces from an object
+// of others.
+func (m *Manager) Types(*kinds.Kind) (managedfields.TypeConverter, error) {
+	m.once.Do(m.load)
+	return m.types, m.err
+}
+
 // load reads the schemas of all built-in types.
 func (m *Manager) load() {
 	var known managedfields.TypeConverter

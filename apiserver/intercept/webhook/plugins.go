@@ -13,7 +13,7 @@ import (
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/callout"
-	"skiff.dev/skiff/apiserver/dynamic/match"
+	"skiff.dev/skiff/apiserver/intercept/match"
 	"skiff.dev/skiff/auth"
 )
 

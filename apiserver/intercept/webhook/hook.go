@@ -19,7 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/apiserver/callout"
-	"skiff.dev/skiff/apiserver/dynamic/match"
+	"skiff.dev/skiff/apiserver/intercept/match"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/admissionregistration/expression"
 )

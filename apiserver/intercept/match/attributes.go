@@ -267,6 +267,12 @@ func (a *Attributes) Versioned(gvk schema.GroupVersionKind) (*k8s.VersionedAttri
 // Unstructured shows obj as a map with its kind and apiVersion. The map's members may
 // be shared with obj.
 func Unstructured(obj runtime.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
+	if c, ok := obj.(interface {
+		Content(apiVersion, kind string) (map[string]any, error)
+	}); ok { // a kind that is defined at run time
+		m, err := c.Content(gvk.GroupVersion().String(), gvk.Kind)
+		return &unstructured.Unstructured{Object: m}, err
+	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"skiff.dev/skiff/apiserver/admission"
-	"skiff.dev/skiff/apiserver/dynamic/match"
+	"skiff.dev/skiff/apiserver/intercept/match"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 )
@@ -68,6 +68,7 @@ func (m *mutating) Admit(ctx context.Context, r *admission.Request) error {
 		owners = r.Object.GetManagedFields()
 	}
 	var seen versions
+	applied := false
 	for i, h := range hooks {
 		x, err := m.applies(ctx, h, a, &seen, "admit")
 		if err != nil {
@@ -78,7 +79,7 @@ func (m *mutating) Admit(ctx context.Context, r *admission.Request) error {
 		}
 		changed, err := m.ask(ctx, r, a, x, i)
 		if changed {
-			seen = versions{}
+			seen, applied = versions{}, true
 			state.changed()
 			r.Again()
 		}
@@ -97,7 +98,9 @@ func (m *mutating) Admit(ctx context.Context, r *admission.Request) error {
 			state.last = obj.DeepCopyObject()
 		}
 	}
-	checkOwners(r, owners)
+	if applied {
+		checkOwners(r, owners)
+	}
 	return nil
 }
 

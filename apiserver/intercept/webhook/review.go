@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
-	"skiff.dev/skiff/apiserver/dynamic/match"
+	"skiff.dev/skiff/apiserver/intercept/match"
 	"skiff.dev/skiff/codec"
 )
 

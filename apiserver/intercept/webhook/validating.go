@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"skiff.dev/skiff/apiserver/admission"
-	"skiff.dev/skiff/apiserver/dynamic/match"
+	"skiff.dev/skiff/apiserver/intercept/match"
 )
 
 // validating asks all webhooks that a request has to pass at once.
