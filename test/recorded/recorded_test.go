@@ -69,7 +69,7 @@ var floors = map[string]int{
 	"e-cr-subresources":       1,
 	"e-cr-validation":         2,
 	"e-crd-lifecycle":         8,
-	"f-admission-policy":      4,
+	"f-admission-policy":      12,
 	"f-authz":                 60,
 	"f-bootstrap-rbac":        24,
 	"f-client-flows":          25,
