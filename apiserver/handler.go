@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -94,8 +95,8 @@ func (c *call) authenticate() bool {
 			c.user = u
 		}
 	}
-	if az := c.s.opt.Authorizer; az != nil {
-		u, err := authn.Impersonate(c.r, c.user, az)
+	if c.s.impersonator != nil && authn.Impersonates(c.r.Header) {
+		u, _, err := c.s.impersonator.Impersonate(c.r, c.attributes())
 		if err != nil {
 			c.fail(err)
 			return false
@@ -105,24 +106,32 @@ func (c *call) authenticate() bool {
 	return true
 }
 
-// authorize asks whether the user may do what the request says.
-func (c *call) authorize() bool {
-	az := c.s.opt.Authorizer
-	if az == nil {
-		return true
-	}
+// attributes are the request as authorizers see it.
+func (c *call) attributes() *auth.Attributes {
 	in := &c.info
 	a := &auth.Attributes{User: c.user, Verb: in.Verb, Path: in.Path, IsResource: in.IsResource}
 	if in.IsResource {
 		a.Namespace, a.Group, a.Version, a.Resource, a.Subresource, a.Name = in.Namespace, in.Group, in.Version, in.Resource, in.Sub, in.Name
 		a.FieldSelector, a.LabelSelector = in.FieldSelector, in.LabelSelector
 	}
+	return a
+}
+
+// authorize asks whether the user may do what the request says.
+func (c *call) authorize() bool {
+	az := c.s.opt.Authorizer
+	if az == nil {
+		return true
+	}
+	a := c.attributes()
 	d, reason, err := az.Authorize(c.r.Context(), a)
 	if d == auth.Allow {
 		return true
 	}
 	if err != nil {
-		c.fail(apierrors.NewInternalError(err))
+		// Not a Status (handlers/responsewriters, InternalError).
+		c.code = http.StatusInternalServerError
+		http.Error(c.w, auth.Sanitize(fmt.Sprintf("Internal Server Error: %q: %v", c.r.RequestURI, err)), c.code)
 		return false
 	}
 	c.fail(auth.Forbidden(a, reason))

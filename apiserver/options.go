@@ -48,8 +48,9 @@ type Options struct {
 
 	ServiceCIDR   netip.Prefix // default 10.96.0.0/16
 	NodePortRange [2]int       // first and last; default 30000-32767
-	// Advertise is the address of the API in the kubernetes service's endpoints;
-	// invalid: there is no such service.
+	// Advertise is the address of the API in the kubernetes service's endpoints. With
+	// a port alone they are written when Server.Advertise tells the address; without
+	// one there is no such service.
 	Advertise netip.AddrPort
 	// OldVersions serves the versions that Kubernetes has dropped.
 	OldVersions bool

@@ -14,6 +14,7 @@ import (
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/auth/authn"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
@@ -30,6 +31,8 @@ type Server struct {
 	engine *objects.Engine
 
 	metrics *metrics
+	// impersonator is nil where everybody may do everything.
+	impersonator *authn.Impersonator
 
 	accepted request.Accepted
 
@@ -47,6 +50,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	o.fill()
 	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	if o.Authorizer != nil {
+		s.impersonator = authn.NewImpersonator(o.Authorizer)
+	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
 		return nil, err

@@ -233,7 +233,7 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 		w.frame(t, raw)
 		return true
 	}
-	body, err := e.Body(c.out.Media, c.version)
+	body, err := e.EventBody(c.out.Media, c.version)
 	if err != nil {
 		w.fail(apierrors.NewInternalError(err))
 		return false

@@ -7,6 +7,9 @@ import (
 	"context"
 	"fmt"
 
+	"skiff.dev/skiff/controllers/certificateapproving"
+	"skiff.dev/skiff/controllers/certificatecleaner"
+	"skiff.dev/skiff/controllers/certificatesigning"
 	"skiff.dev/skiff/controllers/clusterroleaggregation"
 	"skiff.dev/skiff/controllers/deployment"
 	"skiff.dev/skiff/controllers/endpoints"
@@ -42,6 +45,9 @@ var All = []Controller{
 	{"nodelifecycle", nodelifecycle.Start},
 	{"tainteviction", tainteviction.Start},
 	{"clusterroleaggregation", clusterroleaggregation.Start},
+	{"certificateapproving", certificateapproving.Start},
+	{"certificatesigning", certificatesigning.Start},
+	{"certificatecleaner", certificatecleaner.Start},
 	{"replicaset", replicaset.Start},
 	{"deployment", deployment.Start},
 	{"endpoints", endpoints.Start},

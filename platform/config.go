@@ -22,6 +22,8 @@ import (
 // and kept in the data directory, so that the next start makes the same.
 type Config struct {
 	cli.Dirs `json:"-"`
+	// Who and what: these hold for the start that they are given to.
+	identityConfig `json:"-"`
 
 	Listen        string `json:"listen"`
 	NodeListen    string `json:"nodeListen"`
@@ -63,6 +65,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
 	fs.StringVar(&c.StaticPods, "static-pods", "", "directory of manifests of pods that this node runs by itself")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	c.identityConfig.flags(fs)
 }
 
 // settle fills in what was left open: from the data directory's last start, then
@@ -79,6 +82,9 @@ func (c *Config) settle(fs *pflag.FlagSet) error {
 			return fmt.Errorf("find the host's name: %w", err)
 		}
 		c.NodeName = strings.ToLower(host)
+	}
+	if err := c.identityConfig.settle(); err != nil {
+		return err
 	}
 	return c.check()
 }

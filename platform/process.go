@@ -87,6 +87,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
 		{"start the node", p.startNode},
+		{"open the API to pods", p.openToPods},
 		{"wait until the node is ready", p.waitReady},
 	} {
 		if err := s.run(ctx, step.name, step.do); err != nil {

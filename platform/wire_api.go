@@ -163,11 +163,11 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	config, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
+	config, keys, err := id.tokens.Issuer.Discovery("https://" + p.publicAddress().String() + token.KeysPath)
 	if err != nil {
 		return nil, err
 	}
-	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
+	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	judges, err := p.interceptors(id)
@@ -200,7 +200,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
-		Advertise:     netip.AddrPortFrom(p.nodeIP, uint16(p.apiPort())),
+		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
@@ -214,14 +214,21 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
 	}
+	if err := p.publishAuthentication(ctx, backend); err != nil {
+		return undo, fmt.Errorf("write the ConfigMap %s: %w", extensionConfig, err)
+	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
-	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
+	p.serveAPI("api", p.apiListener)
+	return undo, nil
+}
+
+func (p *process) serveAPI(name string, l net.Listener) {
+	p.serveTLS(name, l, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      p.pki.CA.Pool(),
+		ClientCAs:      p.identity.callers,
 	})
-	return undo, nil
 }
 
 // interceptors are the webhooks and policies of users.

@@ -32,6 +32,11 @@ func Default(o Options) admission.Chain {
 		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &ClaimResize{}, &RuntimeClass{}, &DefaultIngressClass{},
 		&PodResize{},
 	}
+	if o.Authorizer != nil {
+		// Kubernetes has these between RuntimeClass and DefaultIngressClass: they judge
+		// a kind of their own, so that their place shows nowhere.
+		c = append(c, CertificateApproval{o.Authorizer}, CertificateSigning{o.Authorizer}, CertificateSubjectRestriction{})
+	}
 	if o.Rules != nil && o.Authorizer != nil {
 		c = append(admission.Chain{&Escalation{o.Rules, o.Authorizer}}, c...)
 	}

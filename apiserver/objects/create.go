@@ -160,6 +160,7 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	identify(r, obj)
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)

@@ -174,7 +174,7 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		}
 		guard = old.Revision
 	}
-	entry := &cache.Entry{Object: obj}
+	entry := &cache.Entry{Object: kc.Thin(cache.Key(r.Namespace, obj.GetName()), obj, old)}
 	key := kc.StoreKey(r.Namespace, obj.GetName())
 	txn := store.Txn{
 		Guards: []store.Guard{{Key: key, ModRevision: guard}},
