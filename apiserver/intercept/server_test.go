@@ -217,13 +217,6 @@ func (c *cluster) mutate(name string, hooks ...admissionv1.MutatingWebhook) {
 	c.make(&admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}, Webhooks: hooks})
 }
 
-func (c *cluster) drop(obj kinds.Object) {
-	c.Helper()
-	if err := c.Delete(context.Background(), c.kind(obj), obj.GetNamespace(), obj.GetName(), nil); err != nil {
-		c.Fatal(err)
-	}
-}
-
 func patch(ops string) func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {
 	return func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) {
 		out.Patch, out.PatchType = []byte(ops), ptr.To(admissionreview.PatchTypeJSONPatch)

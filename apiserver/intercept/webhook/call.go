@@ -10,10 +10,9 @@ import (
 	"sync"
 	"time"
 
-	admissionregv1 "k8s.io/api/admissionregistration/v1"
-
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
+	admissionregv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,7 +54,8 @@ func (e *rejection) Error() string { return e.status.Error() }
 func (h *hook) dryRunRefused() error {
 	switch {
 	case h.effects == nil:
-		const text = "Webhook SideEffects is nil"
+		const text = "Webhook SideEffects is nil" // in the words of Kubernetes
+		//lint:ignore ST1005 the text is Kubernetes'
 		return &callError{h.name, errors.New(text), apierrors.NewBadRequest(text)}
 	case *h.effects != admissionregv1.SideEffectClassNone && *h.effects != admissionregv1.SideEffectClassNoneOnDryRun:
 		return apierrors.NewBadRequest(fmt.Sprintf("admission webhook %q does not support dry run", h.name))
