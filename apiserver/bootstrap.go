@@ -59,6 +59,9 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			return nil
 		})
 	}
+	if s.gate != nil {
+		group.Go(func() error { s.keepFlow(shared); return nil })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}

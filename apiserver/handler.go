@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -42,6 +43,11 @@ type call struct {
 	warnings []string
 	// annotations are what admission wants audit to record.
 	annotations []admission.AuditAnnotation
+
+	// What the request holds while it is served: see enter.
+	pass        gate.Pass
+	forget      func()
+	leaveLimits func()
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -59,7 +65,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { s.metrics.end(c, time.Since(begun)) }()
 	defer c.recover()
-	if !c.authenticate() || !c.authorize() {
+	defer c.leave()
+	if !c.authenticate() || !c.enter() || !c.authorize() {
 		return
 	}
 	if !c.info.IsResource {

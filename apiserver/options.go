@@ -52,12 +52,24 @@ type Options struct {
 	// a port alone they are written when Server.Advertise tells the address; without
 	// one there is no such service.
 	Advertise netip.AddrPort
+	// MaxInflight and MaxMutating bound the requests that are served at once, reads
+	// and writes; 0 takes the default, a negative number bounds nothing. With priority
+	// and fairness only their sum counts: it is shared out among the levels.
+	MaxInflight, MaxMutating int
+	// NoPriority turns priority and fairness off.
+	NoPriority bool
 	// OldVersions serves the versions that Kubernetes has dropped.
 	OldVersions bool
 
 	Telemetry *telemetry.Telemetry
 	Now       func() time.Time
 }
+
+// Defaults of MaxInflight and MaxMutating: see doc/fairness.md.
+const (
+	DefaultMaxInflight = 400
+	DefaultMaxMutating = 200
+)
 
 // Feed is a follower of some kinds. Apply must be quick and not call the server.
 type Feed struct {
@@ -71,6 +83,12 @@ func (o *Options) fill() {
 	}
 	if o.NodePortRange == [2]int{} {
 		o.NodePortRange = [2]int{30000, 32767}
+	}
+	if o.MaxInflight == 0 {
+		o.MaxInflight = DefaultMaxInflight
+	}
+	if o.MaxMutating == 0 {
+		o.MaxMutating = DefaultMaxMutating
 	}
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli"
 )
@@ -37,6 +38,11 @@ type Config struct {
 	OldVersions   bool   `json:"oldAPIVersions"`
 	LogLevel      string `json:"logLevel"`
 	StaticPods    string `json:"staticPods,omitempty"`
+
+	// Limits of the API server's requests; see doc/fairness.md.
+	MaxInflight int  `json:"-"`
+	MaxMutating int  `json:"-"`
+	Fairness    bool `json:"-"`
 
 	// open are the flags that nobody set: their values may be chosen.
 	open map[string]bool
@@ -64,6 +70,9 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
 	fs.StringVar(&c.StaticPods, "static-pods", "", "directory of manifests of pods that this node runs by itself")
+	fs.IntVar(&c.MaxInflight, "max-requests-inflight", apiserver.DefaultMaxInflight, "how many reading requests the API serves at once; with priority and fairness the sum of this and the next is shared out among the priority levels (doc/fairness.md); 0 means no bound")
+	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
+	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	c.identityConfig.flags(fs)
 }

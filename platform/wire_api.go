@@ -21,9 +21,7 @@ import (
 	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
-	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/discovery"
-	"skiff.dev/skiff/apiserver/intercept"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
@@ -201,6 +199,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
 		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
+		MaxInflight:   bound(p.cfg.MaxInflight),
+		MaxMutating:   bound(p.cfg.MaxMutating),
+		NoPriority:    !p.cfg.Fairness,
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
@@ -231,18 +232,12 @@ func (p *process) serveAPI(name string, l net.Listener) {
 	})
 }
 
-// interceptors are the webhooks and policies of users.
-func (p *process) interceptors(id *identity) (*intercept.Interceptors, error) {
-	reader := func() admission.Reader {
-		if r := id.reader.Load(); r != nil {
-			return *r
-		}
-		return nil
+// bound reads a flag whose 0 means that nothing is bounded.
+func bound(n int) int {
+	if n == 0 {
+		return -1
 	}
-	return intercept.New(intercept.Options{
-		Clients:    callout.New(callout.Endpoints{Reader: reader}, nil),
-		Authorizer: id.may, Kind: p.table.ByGVK, OldVersions: p.cfg.OldVersions, Telemetry: p.tel,
-	})
+	return n
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the

@@ -196,7 +196,7 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		// The event came without the entry: another store's watch, or the cache has
 		// read everything again. Nobody else has seen it, then.
 		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
-		obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+		entry.Object.SetResourceVersion(strconv.FormatInt(rev, 10))
 	}
 	return entry, nil
 }
