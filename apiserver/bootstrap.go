@@ -163,6 +163,7 @@ func (s *Server) maintain(ctx context.Context) {
 		}
 		s.expireEvents(ctx)
 		s.cache.Trim()
+		s.custom.Trim()
 		if last > compacted {
 			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 				s.tel.Log.Error("compact the store", "revision", last, "err", err)

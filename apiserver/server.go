@@ -11,8 +11,10 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/alloc"
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/custom"
 	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth/authn"
@@ -30,6 +32,7 @@ type Server struct {
 	table  *kinds.Table
 	cache  *cache.Cache
 	engine *objects.Engine
+	custom *custom.Registry
 
 	metrics *metrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
@@ -89,7 +92,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	reader := cacheReader{s}
 	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
-	owners := ownership.New(o.Scheme, o.Table.ByGVK)
+	owners := ownership.New(o.Scheme, s.kindByGVK)
 	for _, p := range chain {
 		if n, ok := p.(admission.NeedsReader); ok {
 			n.SetReader(reader)
@@ -97,13 +100,18 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		if n, ok := p.(admission.NeedsTypes); ok {
 			n.SetTypes(owners.Types)
 		}
+		if n, ok := p.(admission.NeedsKinds); ok {
+			n.SetKinds(s.kindByGVK)
+		}
 	}
 	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
 	if err != nil {
 		c.Close()
 		return nil, err
 	}
-	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services}
+	// The registry hooks into the engine, and writes through it.
+	registry := &registryHook{}
+	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services, custom.Resource: registry}
 	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
 		if svc, ok := obj.(*corev1.Service); ok {
 			services.Restore(svc)
@@ -114,7 +122,17 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
+	s.custom = custom.New(custom.Options{
+		Table: o.Table, Cache: c, Engine: s.engine, Hooks: o.Callouts, User: systemUser, Agent: systemAgent,
+		Changed: s.kindsChanged, Tel: s.tel,
+	})
+	registry.Registry = s.custom
+	if err := s.custom.Start(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
 	if err := s.bootstrap(ctx, services.First()); err != nil {
+		s.custom.Close()
 		c.Close()
 		return nil, err
 	}
@@ -136,8 +154,23 @@ func (s *Server) Close() {
 	s.stop()
 	close(s.closing)
 	<-s.done
+	s.custom.Close()
 	<-s.flowDone
 	s.cache.Close()
+}
+
+// registryHook is the registry of custom kinds, which is made after the engine that
+// it hooks into.
+type registryHook struct{ *custom.Registry }
+
+// kindsChanged tells discovery and OpenAPI which custom kinds there are.
+func (s *Server) kindsChanged(rows []*kinds.Kind, docs []openapi.Extra) {
+	if s.opt.Discovery != nil {
+		s.opt.Discovery.SetExtra(rows)
+	}
+	if s.opt.OpenAPI != nil {
+		s.opt.OpenAPI.SetExtra(docs)
+	}
 }
 
 // freshTimeout bounds the wait for what another server may have written.
@@ -176,7 +209,7 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
-	k, ok := r.s.table.ByResource(gr)
+	k, ok := r.s.kindByResource(gr)
 	if !ok {
 		return nil
 	}

@@ -168,7 +168,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
-	judges, err := p.interceptors(id)
+	callouts := id.callouts()
+	judges, err := p.interceptors(callouts)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +185,9 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
 		Feeds:         append(id.feeds(), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
+		Callouts:      callouts,
+		Discovery:     groups,
+		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},

@@ -6,16 +6,19 @@ import (
 	"skiff.dev/skiff/apiserver/intercept"
 )
 
-// interceptors are the webhooks and policies of users.
-func (p *process) interceptors(id *identity) (*intercept.Interceptors, error) {
-	reader := func() admission.Reader {
+// callouts reach the servers that objects name.
+func (id *identity) callouts() *callout.Clients {
+	return callout.New(callout.Endpoints{Reader: func() admission.Reader {
 		if r := id.reader.Load(); r != nil {
 			return *r
 		}
 		return nil
-	}
+	}}, nil)
+}
+
+// interceptors are the webhooks and policies of users.
+func (p *process) interceptors(c *callout.Clients) (*intercept.Interceptors, error) {
 	return intercept.New(intercept.Options{
-		Clients:    callout.New(callout.Endpoints{Reader: reader}, nil),
-		Authorizer: id.may, Kind: p.table.ByGVK, OldVersions: p.cfg.OldVersions, Telemetry: p.tel,
+		Clients: c, Authorizer: p.identity.may, OldVersions: p.cfg.OldVersions, Telemetry: p.tel,
 	})
 }

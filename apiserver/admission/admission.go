@@ -213,6 +213,12 @@ type NeedsTypes interface {
 	SetTypes(Types)
 }
 
+// NeedsKinds is a plugin that looks kinds up, also those that are defined at run time;
+// SetKinds is called once, before the first request.
+type NeedsKinds interface {
+	SetKinds(find func(schema.GroupVersionKind) (*kinds.Kind, bool))
+}
+
 // Chain runs plugins in order.
 type Chain []Plugin
 

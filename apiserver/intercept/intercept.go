@@ -18,10 +18,8 @@ import (
 
 // Options are what webhooks and policies need.
 type Options struct {
-	Clients    *callout.Clients
-	Authorizer auth.Authorizer
-	// Kind finds kinds of parameters.
-	Kind        func(schema.GroupVersionKind) (*kinds.Kind, bool)
+	Clients     *callout.Clients
+	Authorizer  auth.Authorizer
 	OldVersions bool
 	Telemetry   *telemetry.Telemetry
 }
@@ -41,7 +39,7 @@ func New(o Options) (*Interceptors, error) {
 	}
 	return &Interceptors{
 		hooks:    webhook.New(webhook.Options{Clients: o.Clients, Authorizer: o.Authorizer, OldVersions: o.OldVersions, Metrics: m, Log: tel.Log}),
-		policies: policy.New(policy.Options{Authorizer: o.Authorizer, Kind: o.Kind, OldVersions: o.OldVersions, Metrics: m, Log: tel.Log}),
+		policies: policy.New(policy.Options{Authorizer: o.Authorizer, OldVersions: o.OldVersions, Metrics: m, Log: tel.Log}),
 	}, nil
 }
 

@@ -46,8 +46,8 @@ func newCluster(t *testing.T, chain ...admission.Plugin) *cluster {
 	var reader admission.Reader
 	tel := telemetry.Discard()
 	judges, err := intercept.New(intercept.Options{
-		Clients: callout.New(callout.Endpoints{Reader: func() admission.Reader { return reader }}, nil),
-		Kind:    table.ByGVK, OldVersions: true, Telemetry: tel, Authorizer: onlyRoot{},
+		Clients:     callout.New(callout.Endpoints{Reader: func() admission.Reader { return reader }}, nil),
+		OldVersions: true, Telemetry: tel, Authorizer: onlyRoot{},
 	})
 	if err != nil {
 		t.Fatal(err)

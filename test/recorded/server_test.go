@@ -127,7 +127,7 @@ func newServer(t testing.TB) *httptest.Server {
 		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
 	}
 	clients := callout.New(callout.Endpoints{Reader: func() admission.Reader { return look }}, nil)
-	judges, err := intercept.New(intercept.Options{Clients: clients, Authorizer: may, Kind: table.ByGVK, Telemetry: telemetry.Discard()})
+	judges, err := intercept.New(intercept.Options{Clients: clients, Authorizer: may, Telemetry: telemetry.Discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +147,7 @@ func newServer(t testing.TB) *httptest.Server {
 		Subresources: map[string]apiserver.SubresourceHandler{
 			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
+		Discovery: docs, OpenAPI: apis,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
 			{Path: "/openapi/", Handler: apis}, {Path: token.ConfigPath, Handler: config}, {Path: token.KeysPath, Handler: keys},

@@ -165,36 +165,67 @@ func (a *Attributes) AddAnnotationWithLevel(key, value string, level auditintern
 // GetReinvocationContext is nil: see admission.Request.Again.
 func (a *Attributes) GetReinvocationContext() k8s.ReinvocationContext { return nil }
 
-// equivalents are the resources that show the same objects, the requested one among
-// them.
-func (a *Attributes) equivalents(f func(schema.GroupVersionResource) bool) {
-	for i := range a.R.Kind.Served {
-		v := &a.R.Kind.Served[i]
+// form is one of the versions in which the request's kind is served.
+type form struct {
+	kind    *kinds.Kind // its row
+	version *kinds.Version
+}
+
+func (f form) gvk() schema.GroupVersionKind { return codec.GVK(f.kind, f.version) }
+
+// forms calls f for each version until it returns false. A kind that is defined at
+// run time has a row for each.
+func (a *Attributes) forms(f func(form) bool) {
+	k := a.R.Kind
+	if k.Custom != nil {
+		for _, row := range k.Custom.Rows() {
+			if !f(form{row, &row.Served[0]}) {
+				return
+			}
+		}
+		return
+	}
+	for i := range k.Served {
+		v := &k.Served[i]
 		if v.Old && !a.old {
 			continue
 		}
-		if !f(schema.GroupVersionResource{Group: v.Group, Version: v.Version, Resource: a.R.Kind.Resource}) {
+		if !f(form{k, v}) {
 			return
 		}
 	}
 }
 
-// kindFor is the kind that a resource shows.
-func (a *Attributes) kindFor(gvr schema.GroupVersionResource) schema.GroupVersionKind {
-	if !a.R.ViewKind.Empty() {
-		return a.R.ViewKind
-	}
-	v, _ := a.R.Kind.ServedAs(gvr.GroupVersion())
-	return codec.GVK(a.R.Kind, v)
+// equivalents are the resources that show the same objects, the requested one among
+// them, and what they show.
+func (a *Attributes) equivalents(f func(Found) bool) {
+	a.forms(func(x form) bool {
+		found := Found{schema.GroupVersionResource{Group: x.version.Group, Version: x.version.Version, Resource: a.R.Kind.Resource}, x.gvk()}
+		if !a.R.ViewKind.Empty() {
+			found.Kind = a.R.ViewKind
+		}
+		return f(found)
+	})
 }
 
-// Version finds the form of the request's kind that gvk names.
-func (a *Attributes) Version(gvk schema.GroupVersionKind) (*kinds.Version, error) {
-	v, ok := a.R.Kind.ServedAs(gvk.GroupVersion())
-	if !ok {
-		return nil, fmt.Errorf("unable to convert %s to %s", a.R.Kind.GVK(), gvk)
+// formOf finds the form that gvk names.
+func (a *Attributes) formOf(gvk schema.GroupVersionKind) (out form, err error) {
+	if a.R.Kind.Custom == nil {
+		if v, ok := a.R.Kind.ServedAs(gvk.GroupVersion()); ok {
+			return form{a.R.Kind, v}, nil
+		}
+	} else {
+		a.forms(func(x form) bool {
+			if x.gvk() == gvk {
+				out = x
+			}
+			return out.kind == nil
+		})
+		if out.kind != nil {
+			return out, nil
+		}
 	}
-	return v, nil
+	return out, fmt.Errorf("unable to convert %s to %s", a.R.Kind.GVK(), gvk)
 }
 
 // Object is the new object in the form gvk, without its kind and apiVersion; nil
@@ -232,11 +263,11 @@ func (a *Attributes) Old(gvk schema.GroupVersionKind) (runtime.Object, error) {
 }
 
 func (a *Attributes) form(hub kinds.Object, gvk schema.GroupVersionKind) (runtime.Object, error) {
-	v, err := a.Version(gvk)
+	f, err := a.formOf(gvk)
 	if err != nil {
 		return nil, err
 	}
-	return codec.FromHub(v, hub)
+	return codec.FromHub(f.version, hub)
 }
 
 // Versioned shows the request to CEL in the form gvk. Both objects are converted

@@ -146,9 +146,9 @@ func (c *Criteria) find(rules []admissionv1.NamedRuleWithOperations, a *Attribut
 	}
 	for i := range rules {
 		var f Found
-		a.equivalents(func(gvr schema.GroupVersionResource) bool {
-			if gvr != a.resource && matches(&rules[i], a, gvr) {
-				f = Found{gvr, a.kindFor(gvr)}
+		a.equivalents(func(x Found) bool {
+			if x.Resource != a.resource && matches(&rules[i], a, x.Resource) {
+				f = x
 			}
 			return f.Kind.Empty()
 		})

@@ -26,8 +26,6 @@ import (
 // Options are what policies need.
 type Options struct {
 	Authorizer auth.Authorizer // asked by expressions; nil allows everything
-	// Kind finds the kind of parameters.
-	Kind func(schema.GroupVersionKind) (*kinds.Kind, bool)
 	// OldVersions says that rules may name versions that Kubernetes has dropped.
 	OldVersions bool
 	Metrics     *match.Metrics
@@ -40,6 +38,7 @@ type Plugins struct {
 	o          Options
 	reader     admission.Reader
 	types      admission.Types
+	kind       func(schema.GroupVersionKind) (*kinds.Kind, bool)
 	validating index[*validatingPolicy, *admissionv1.ValidatingAdmissionPolicyBinding]
 	mutating   index[*mutatingPolicy, *admissionv1.MutatingAdmissionPolicyBinding]
 }

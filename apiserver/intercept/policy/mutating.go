@@ -15,10 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	plugincel "k8s.io/apiserver/pkg/admission/plugin/cel"
 
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/intercept/match"
+	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/admissionregistration/expression"
 )
 
@@ -66,6 +68,9 @@ func (m *mutating) Name() string { return "MutatingAdmissionPolicy" }
 
 // SetReader implements admission.NeedsReader.
 func (m *mutating) SetReader(r admission.Reader) { m.reader = r }
+
+// SetKinds implements admission.NeedsKinds.
+func (m *mutating) SetKinds(find func(schema.GroupVersionKind) (*kinds.Kind, bool)) { m.kind = find }
 
 // SetTypes implements admission.NeedsTypes.
 func (m *mutating) SetTypes(t admission.Types) { m.types = t }

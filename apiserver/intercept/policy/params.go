@@ -34,7 +34,7 @@ func (p *Plugins) paramKind(d *definition) (*kinds.Kind, schema.GroupVersionKind
 		return nil, schema.GroupVersionKind{}, nil
 	}
 	gvk := schema.FromAPIVersionAndKind(d.param.APIVersion, d.param.Kind)
-	k, ok := p.o.Kind(gvk)
+	k, ok := p.kind(gvk)
 	if !ok || k.Virtual {
 		return nil, gvk, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
 	}

@@ -244,43 +244,12 @@ func atomics(path fieldpath.Path, s *smdschema.Schema, tr smdschema.TypeRef, v v
 	return found
 }
 
-// replace reads doc, of the form gvk, in the place of the request's object.
+// replace reads doc, of the form gvk, in the place of the request's object. What a
+// policy makes is to have known fields only.
 func (x *passage) replace(gvk schema.GroupVersionKind, doc []byte) error {
-	if x.r.View != nil {
-		into := reflect.New(reflect.TypeOf(x.r.View).Elem()).Interface().(runtime.Object)
-		if err := read(doc, gvk, into); err != nil {
-			return err
-		}
-		x.r.View = into
-		return nil
-	}
-	v, err := x.a.Version(gvk)
+	made, err := x.a.Decode(gvk, doc, codec.Report)
 	if err != nil {
 		return err
 	}
-	into := codec.New(x.r.Kind, v)
-	if err := read(doc, gvk, into); err != nil {
-		return err
-	}
-	obj, err := codec.ToHub(x.r.Kind, v, into)
-	if err == nil {
-		x.r.Object = obj
-	}
-	return err
-}
-
-// read decodes strictly: what a policy makes is to have known fields only.
-func read(doc []byte, want schema.GroupVersionKind, into runtime.Object) error {
-	have, strict, err := codec.DecodeInto(codec.JSON, doc, into, codec.Report)
-	if err != nil {
-		return err
-	}
-	if len(strict) > 0 {
-		return runtime.NewStrictDecodingError(strict)
-	}
-	if have != want {
-		return fmt.Errorf("a patch may not make a %s of a %s", have, want)
-	}
-	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	return nil
+	return x.a.Replace(gvk, made)
 }

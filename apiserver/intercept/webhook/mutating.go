@@ -2,9 +2,7 @@ package webhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -19,7 +17,6 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/intercept/match"
 	"skiff.dev/skiff/codec"
-	"skiff.dev/skiff/kinds"
 )
 
 // mutating asks webhooks one after the other; each sees what the ones before it made.
@@ -182,7 +179,7 @@ func (m *mutating) exchangeAndApply(ctx context.Context, r *admission.Request, a
 	case out.patchType != admissionv1.PatchTypeJSONPatch:
 		return false, &callError{x.h.name, fmt.Errorf("unsupported patch type %q", out.patchType), refusal(x.h.name, out.result)}
 	}
-	changed, err := apply(r, a, x.found.Kind, raw.object, ops)
+	changed, err := apply(a, x.found.Kind, raw.object, ops)
 	if err != nil {
 		return false, apierrors.NewInternalError(err)
 	}
@@ -193,53 +190,18 @@ func (m *mutating) exchangeAndApply(ctx context.Context, r *admission.Request, a
 }
 
 // apply patches the request's object, which doc shows in the form gvk.
-func apply(r *admission.Request, a *match.Attributes, gvk schema.GroupVersionKind, doc []byte, ops jsonpatch.Patch) (changed bool, err error) {
-	doc, err = codec.ApplyOperations(doc, ops)
-	if err != nil {
+func apply(a *match.Attributes, gvk schema.GroupVersionKind, doc []byte, ops jsonpatch.Patch) (changed bool, err error) {
+	if doc, err = codec.ApplyOperations(doc, ops); err != nil {
 		return false, err
 	}
 	before, err := a.Object(gvk)
 	if err != nil {
 		return false, err
 	}
-	if r.View != nil {
-		into := reflect.New(reflect.TypeOf(r.View).Elem()).Interface().(runtime.Object)
-		if err := decode(doc, gvk, into); err != nil {
-			return false, err
-		}
-		changed = !equality.Semantic.DeepEqual(before, into)
-		r.View = into
-		return changed, nil
-	}
-	v, err := a.Version(gvk)
+	made, err := a.Decode(gvk, doc, codec.Ignore)
 	if err != nil {
 		return false, err
 	}
-	into := codec.New(r.Kind, v)
-	if err := decode(doc, gvk, into); err != nil {
-		return false, err
-	}
-	changed = !equality.Semantic.DeepEqual(before, into)
-	r.Object, err = hub(r.Kind, v, into)
-	return changed, err
-}
-
-func decode(doc []byte, want schema.GroupVersionKind, into runtime.Object) error {
-	have, _, err := codec.DecodeInto(codec.JSON, doc, into, codec.Ignore)
-	if err != nil {
-		return err
-	}
-	if have != want {
-		return fmt.Errorf("a patch may not make a %s of a %s", have, want)
-	}
-	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	return nil
-}
-
-func hub(k *kinds.Kind, v *kinds.Version, in runtime.Object) (kinds.Object, error) {
-	obj, err := codec.ToHub(k, v, in)
-	if err == nil && obj == nil {
-		err = errors.New("a patch may not take the object away")
-	}
-	return obj, err
+	changed = !equality.Semantic.DeepEqual(before, made)
+	return changed, a.Replace(gvk, made)
 }
