@@ -168,6 +168,10 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	log, err := p.newAudit()
+	if err != nil {
+		return nil, err
+	}
 	callouts := id.callouts()
 	judges, err := p.interceptors(callouts)
 	if err != nil {
@@ -179,6 +183,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
+		Identified:    !p.cfg.anonymous,
+		Audit:         log,
 		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
@@ -209,10 +215,15 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
-	if err != nil {
-		return nil, err
+	closeLog := func() {
+		if log != nil {
+			log.Close()
+		}
 	}
-	undo := p.api.Close
+	if err != nil {
+		return closeLog, err
+	}
+	undo := func() { p.api.Close(); closeLog() }
 	reader := p.api.Reader()
 	id.reader.Store(&reader)
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
