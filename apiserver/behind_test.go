@@ -55,8 +55,12 @@ func TestAnswerOfAWriteThatCameBackDecoded(t *testing.T) {
 		w := httptest.NewRecorder()
 		srv.Handler().ServeHTTP(w, r)
 		var cm corev1.ConfigMap
-		if err := json.Unmarshal(w.Body.Bytes(), &cm); err != nil || w.Code != 201 || cm.ResourceVersion != fmt.Sprint(s.Revision()) {
-			t.Fatalf("object %d: %d, revision %q of %d: %v", i, w.Code, cm.ResourceVersion, s.Revision(), err)
+		if err := json.Unmarshal(w.Body.Bytes(), &cm); err != nil {
+			t.Fatal(err)
+		}
+		res, rerr := s.Range(context.Background(), store.Range{Start: "/registry/core/configmaps/default/" + cm.Name})
+		if rerr != nil || len(res.KVs) != 1 || w.Code != 201 || cm.ResourceVersion != fmt.Sprint(res.KVs[0].ModRevision) {
+			t.Fatalf("object %d: %d, revision %q, stored %+v: %v", i, w.Code, cm.ResourceVersion, res.KVs, rerr)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
@@ -170,18 +172,30 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	log, err := p.newAudit()
+	if err != nil {
+		return nil, err
+	}
+	callouts := id.callouts()
+	judges, err := p.interceptors(callouts)
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
+		Identified:    !p.cfg.anonymous,
+		Audit:         log,
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
-		Feeds:         append(id.feeds(), aggregateFeed(extensions)),
+		Feeds:         append(id.feeds(), aggregateFeed(extensions), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
+		Callouts:      callouts,
 		Delegate:      extensions.Route,
 		Discovery:     groups,
 		OpenAPI:       schemas,
@@ -206,10 +220,15 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		OldVersions:   p.cfg.OldVersions,
 		Telemetry:     p.tel,
 	})
-	if err != nil {
-		return nil, err
+	closeLog := func() {
+		if log != nil {
+			log.Close()
+		}
 	}
-	undo := p.api.Close
+	if err != nil {
+		return closeLog, err
+	}
+	undo := func() { p.api.Close(); closeLog() }
 	reader := p.api.Reader()
 	id.reader.Store(&reader)
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
