@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -38,6 +39,8 @@ type call struct {
 	code    int // of the answer; 0: OK
 
 	warnings []string
+	// annotations are what admission wants audit to record.
+	annotations []admission.AuditAnnotation
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -269,9 +272,11 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 func (c *call) req() *objects.Request {
 	return &objects.Request{
 		Kind: c.kind, Version: c.version, Namespace: c.info.Namespace, Name: c.info.Name,
-		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn,
+		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn, Annotate: c.annotate,
 	}
 }
+
+func (c *call) annotate(a admission.AuditAnnotation) { c.annotations = append(c.annotations, a) }
 
 func (c *call) warn(text string) {
 	for _, w := range c.warnings {

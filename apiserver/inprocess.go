@@ -100,7 +100,7 @@ func (b *Backend) Watch(_ context.Context, k *kinds.Kind, namespace string, revi
 	if err != nil {
 		return nil, expired(err)
 	}
-	return &stream{cursor: c, namespace: namespace}, nil
+	return &eventStream{cursor: c, namespace: namespace}, nil
 }
 
 // expired makes a cursor's error a Status.
@@ -112,15 +112,15 @@ func expired(err error) error {
 	return err
 }
 
-// stream is a cursor as the in-process clients see it.
-type stream struct {
+// eventStream is a cursor as the in-process clients see it.
+type eventStream struct {
 	cursor    *cache.Cursor
 	namespace string
 	buf       []cache.Event
 }
 
 // Next waits for events of the stream's namespace.
-func (s *stream) Next(ctx context.Context) ([]kinds.Event, error) {
+func (s *eventStream) Next(ctx context.Context) ([]kinds.Event, error) {
 	for {
 		evs, err := s.cursor.Next(ctx, s.buf)
 		if err != nil {
@@ -140,7 +140,7 @@ func (s *stream) Next(ctx context.Context) ([]kinds.Event, error) {
 	}
 }
 
-func (s *stream) event(ev *cache.Event) (kinds.Event, bool) {
+func (s *eventStream) event(ev *cache.Event) (kinds.Event, bool) {
 	out := kinds.Event{Revision: ev.Revision}
 	if ev.Old != nil {
 		out.Old = ev.Old.Object
@@ -159,7 +159,7 @@ func (s *stream) event(ev *cache.Event) (kinds.Event, bool) {
 }
 
 // Close ends the stream; it holds nothing.
-func (s *stream) Close() {}
+func (s *eventStream) Close() {}
 
 // Create stores a new object.
 func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o *metav1.CreateOptions) (kinds.Object, error) {

@@ -6,9 +6,12 @@ package admission
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
@@ -36,15 +39,22 @@ type Request struct {
 	Namespace   string
 	Name        string // "" while generateName has not been resolved
 	Subresource string // "" for the object itself
+	// InCollection says that the object is deleted with its collection: the client
+	// did not name it, though Name does.
+	InCollection bool
 
 	// Object is the new object (hub type): nil for Delete. In the mutating phase a
-	// plugin may change it in place; in the validating phase nobody may. For a
-	// subresource with a kind of its own (binding, eviction, token) it is nil and
-	// View is what was posted.
+	// plugin may change it in place or put another in its place; in the validating
+	// phase nobody may. For a subresource with a kind of its own (scale, binding,
+	// eviction, token, exec) it is nil and View is what was written.
 	Object kinds.Object
-	// Old is the stored object, shared and immutable: nil for Create.
-	Old  kinds.Object
-	View runtime.Object
+	// Old is the stored object, shared and immutable: nil for Create. For a
+	// subresource it is the parent.
+	Old kinds.Object
+	// View and OldView are the new and the stored state of a subresource with a kind
+	// of its own, ViewKind. View is treated as Object is.
+	View, OldView runtime.Object
+	ViewKind      schema.GroupVersionKind
 
 	// Options is a *metav1.CreateOptions, *UpdateOptions, *PatchOptions or
 	// *DeleteOptions; may be nil.
@@ -52,14 +62,84 @@ type Request struct {
 	DryRun  bool
 	User    *auth.User
 
+	// OnWarn and OnAnnotate get what plugins tell as soon as they do; may be nil.
+	OnWarn     func(text string)
+	OnAnnotate func(AuditAnnotation)
+
 	warnings []string
+	told     map[string]string // annotations by key
+
+	again   bool // a second round was asked for
+	round   int
+	private map[string]any
 }
 
-// Warn adds a Warning header to the answer.
-func (r *Request) Warn(text string) { r.warnings = append(r.warnings, text) }
+// Warn adds a Warning header to the answer, whether the request is refused or not.
+func (r *Request) Warn(text string) {
+	r.warnings = append(r.warnings, text)
+	if r.OnWarn != nil {
+		r.OnWarn(text)
+	}
+}
 
 // Warnings returns what plugins warned of.
 func (r *Request) Warnings() []string { return r.warnings }
+
+// AuditLevel is how much an audit policy wants to know of a request.
+type AuditLevel string
+
+// The levels of audit.k8s.io at which something is recorded of plugins.
+const (
+	AuditMetadata AuditLevel = "Metadata"
+	AuditRequest  AuditLevel = "Request"
+)
+
+// AuditAnnotation is what a plugin wants to be recorded of a request, from Level on.
+type AuditAnnotation struct {
+	Key, Value string
+	Level      AuditLevel
+}
+
+// Annotate records a. The key is a domain, a slash and a name; the first value of a
+// key stays (admission, attributesRecord.AddAnnotationWithLevel).
+func (r *Request) Annotate(a AuditAnnotation) error {
+	if strings.Count(a.Key, "/") != 1 || len(utilvalidation.IsQualifiedName(a.Key)) > 0 {
+		return fmt.Errorf("the audit annotation %q is not named by a DNS subdomain, a slash and a name", a.Key)
+	}
+	if have, ok := r.told[a.Key]; ok {
+		if have != a.Value {
+			return fmt.Errorf("the audit annotation %q is there already", a.Key)
+		}
+		return nil
+	}
+	if r.told == nil {
+		r.told = map[string]string{}
+	}
+	r.told[a.Key] = a.Value
+	if r.OnAnnotate != nil {
+		r.OnAnnotate(a)
+	}
+	return nil
+}
+
+// Round is 0 in the first run of the mutating phase and 1 in the second, which a
+// plugin has asked for.
+func (r *Request) Round() int { return r.round }
+
+// Again asks for a second run of the mutating phase, because the object was changed
+// behind plugins that ran before. There is one more run at most.
+func (r *Request) Again() { r.again = true }
+
+// Keep and Kept let a plugin remember something of this request under its name.
+func (r *Request) Keep(plugin string, v any) {
+	if r.private == nil {
+		r.private = map[string]any{}
+	}
+	r.private[plugin] = v
+}
+
+// Kept returns what Keep remembered.
+func (r *Request) Kept(plugin string) any { return r.private[plugin] }
 
 // Plugin is one admission rule. Name is told in errors of plugins that fail
 // ("PodSecurity"). A plugin implements Mutator, Validator or both.
@@ -67,7 +147,7 @@ type Plugin interface {
 	Name() string
 }
 
-// Mutator may change r.Object. An error refuses the request: a
+// Mutator may change r.Object or r.View. An error refuses the request: a
 // *apierrors.StatusError is answered as it is, anything else as Forbidden.
 type Mutator interface {
 	Plugin
@@ -99,8 +179,17 @@ type NeedsReader interface {
 // Chain runs plugins in order.
 type Chain []Plugin
 
-// Mutate runs the mutating phase.
+// Mutate runs the mutating phase, twice where a plugin asks for it: what came first
+// sees then what came later has made (admission, reinvoker).
 func (c Chain) Mutate(ctx context.Context, r *Request) error {
+	if err := c.mutate(ctx, r); err != nil || !r.again {
+		return err
+	}
+	r.round = 1
+	return c.mutate(ctx, r)
+}
+
+func (c Chain) mutate(ctx context.Context, r *Request) error {
 	for _, p := range c {
 		if m, ok := p.(Mutator); ok {
 			if err := m.Admit(ctx, r); err != nil {

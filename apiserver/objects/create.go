@@ -45,9 +45,13 @@ func (e *Engine) Create(ctx context.Context, r *Request, obj kinds.Object, o *me
 	dedupOwners(r, obj, false)
 	obj = e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(o.FieldManager, r.Agent))
 
-	a := e.admissionRequest(r, admission.Create, obj, nil, o, dryRun(o.DryRun))
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	a := e.admission(r, admission.Create, obj, nil, o, dryRun(o.DryRun))
+	if err := e.mutate(ctx, r, a); err != nil {
+		return nil, err
+	}
+	obj = a.Object
+	if err := ensureNamespace(r, obj); err != nil {
+		return nil, err
 	}
 	dedupOwners(r, obj, true)
 	if obj.GetName() != "" || obj.GetGenerateName() == "" {
@@ -92,10 +96,9 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	}
 	a.Object = obj
 	a.Name = obj.GetName()
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	if err := e.validate(ctx, r, a); err != nil {
+		return nil, err
 	}
-	e.flushWarnings(r, a)
 	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" {
 		// storage/etcd3 refuses this, after everything else, with a plain error.
 		return nil, errors.New("resourceVersion should not be set on objects to be created")

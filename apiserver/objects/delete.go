@@ -71,14 +71,13 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	if plan.pending {
 		return Deletion{Entry: old}, nil
 	}
-	a := e.admissionRequest(r, admission.Delete, nil, old.Object, o, dryRun(o.DryRun))
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return Deletion{}, admissionError(r, err)
+	a := e.admission(r, admission.Delete, nil, old.Object, o, dryRun(o.DryRun))
+	if err := e.mutate(ctx, r, a); err != nil {
+		return Deletion{}, err
 	}
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return Deletion{}, admissionError(r, err)
+	if err := e.validate(ctx, r, a); err != nil {
+		return Deletion{}, err
 	}
-	e.flushWarnings(r, a)
 	switch {
 	case dryRun(o.DryRun):
 		if plan.obj != nil {
@@ -305,7 +304,7 @@ func (e *Engine) DeleteCollection(ctx context.Context, r *Request, match Match, 
 	}
 	err = parallel(ctx, len(items), func(i int) error {
 		one := *r
-		one.Namespace, one.Name = items[i].Object.GetNamespace(), items[i].Object.GetName()
+		one.Namespace, one.Name, one.inCollection = items[i].Object.GetNamespace(), items[i].Object.GetName(), true
 		_, err := e.Delete(ctx, &one, o.DeepCopy())
 		if apierrors.IsNotFound(err) {
 			return nil

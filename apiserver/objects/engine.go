@@ -72,6 +72,13 @@ type Request struct {
 	User      *auth.User
 	Agent     string // the client's User-Agent, the default field manager
 	Warn      func(text string)
+	// Annotate gets what admission wants audit to record; may be nil.
+	Annotate func(admission.AuditAnnotation)
+	// Admitted says that the request was judged as another one already: an eviction
+	// that deletes. It is not judged again.
+	Admitted bool
+	// inCollection says that the object is deleted with its collection.
+	inCollection bool
 }
 
 func (r *Request) warn(text string) {
@@ -111,18 +118,37 @@ func resourceOf(r *Request) schema.GroupResource {
 	return r.Kind.GroupResource()
 }
 
-func (e *Engine) admissionRequest(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
+// admission is the request as plugins see it. What they warn of is told at once,
+// also where the request is refused.
+func (e *Engine) admission(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
 	return &admission.Request{
 		Operation: op, Kind: r.Kind, Requested: codec.GVK(r.Kind, r.Version),
-		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub,
+		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub, InCollection: r.inCollection,
 		Object: obj, Old: old, Options: options, DryRun: dryRun, User: r.User,
+		OnWarn: r.warn, OnAnnotate: r.Annotate,
 	}
 }
 
-func (e *Engine) flushWarnings(r *Request, a *admission.Request) {
-	for _, w := range a.Warnings() {
-		r.warn(w)
+// mutate runs the mutating phase; the object to go on with is a's.
+func (e *Engine) mutate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
 	}
+	if err := e.Admission.Mutate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
+}
+
+// validate runs the validating phase.
+func (e *Engine) validate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
+	}
+	if err := e.Admission.Validate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
 }
 
 // errConflict says that the object changed between read and write.

@@ -26,6 +26,9 @@ type change struct {
 	// make returns the new object, managed fields included. old is nil where there
 	// is no object yet. It may be called again after a lost race.
 	make func(old *cache.Entry) (kinds.Object, error)
+	// view, where make is nil, returns the new state of a view of old; admission
+	// judges it, not the object behind it.
+	view func(old *cache.Entry) (*viewWrite, error)
 	// uid, if not empty, must be the stored object's.
 	uid         types.UID
 	allowCreate bool
@@ -118,13 +121,15 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return nil, false, preconditionError(r, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", c.uid, old.Object.GetUID()))
 	}
-	obj, err := c.make(old)
+	a, w, err := e.admitChange(ctx, r, c, old)
 	if err != nil {
 		return nil, false, err
 	}
-	a := e.admissionRequest(r, admission.Update, obj, old.Object, c.options, c.dry)
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, false, admissionError(r, err)
+	obj := a.Object
+	if w != nil {
+		if obj, err = w.parent(a.View, w.manager); err != nil {
+			return nil, false, err
+		}
 	}
 	dedupOwners(r, obj, true)
 	if err := checkRevision(r, obj, old.Object); err != nil {
@@ -142,11 +147,13 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return nil, false, err
 	}
 	keepTimes(obj, old.Object)
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return nil, false, admissionError(r, err)
+	if w != nil {
+		if a.View, err = w.row.Get(obj); err != nil {
+			return nil, false, apierrors.NewInternalError(err)
+		}
 	}
-	if !c.quiet {
-		e.flushWarnings(r, a)
+	if err := e.validate(ctx, r, a); err != nil {
+		return nil, false, err
 	}
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
@@ -163,6 +170,30 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	entry, err := e.put(ctx, kc, r, obj, old)
 	stored = err == nil
 	return entry, false, err
+}
+
+// admitChange makes the new object, or the new state of a view, and runs the
+// mutating phase on it.
+func (e *Engine) admitChange(ctx context.Context, r *Request, c *change, old *cache.Entry) (*admission.Request, *viewWrite, error) {
+	if c.view == nil {
+		obj, err := c.make(old)
+		if err != nil {
+			return nil, nil, err
+		}
+		a := e.admission(r, admission.Update, obj, old.Object, c.options, c.dry)
+		err = e.mutate(ctx, r, a)
+		if err == nil {
+			err = ensureNamespace(r, a.Object)
+		}
+		return a, nil, err
+	}
+	w, err := c.view(old)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := e.admission(r, admission.Update, nil, old.Object, c.options, c.dry)
+	a.View, a.OldView, a.ViewKind = w.next, w.live, w.row.Kind
+	return a, w, e.mutate(ctx, r, a)
 }
 
 // preconditionError words a uid or revision that is not the stored object's, with
@@ -199,9 +230,13 @@ func (e *Engine) createByChange(ctx context.Context, kc *cache.Kind, r *Request,
 	if err != nil {
 		return nil, err
 	}
-	a := e.admissionRequest(r, admission.Create, obj, nil, c.options, c.dry)
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	a := e.admission(r, admission.Create, obj, nil, toCreate(c.options), c.dry)
+	if err := e.mutate(ctx, r, a); err != nil {
+		return nil, err
+	}
+	obj = a.Object
+	if err := ensureNamespace(r, obj); err != nil {
+		return nil, err
 	}
 	dedupOwners(r, obj, true)
 	if err := e.mayCreate(ctx, r); err != nil {
@@ -213,6 +248,15 @@ func (e *Engine) createByChange(ctx context.Context, kc *cache.Kind, r *Request,
 		return nil, errConflict
 	}
 	return entry, err
+}
+
+// toCreate are the options of an update as those of the creation that it turned out
+// to be.
+func toCreate(o runtime.Object) runtime.Object {
+	if u, ok := o.(*metav1.UpdateOptions); ok {
+		return &metav1.CreateOptions{DryRun: u.DryRun, FieldManager: u.FieldManager, FieldValidation: u.FieldValidation}
+	}
+	return o
 }
 
 func wipeKeepUID(obj kinds.Object) {
