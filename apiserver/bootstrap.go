@@ -143,8 +143,11 @@ func (s *Server) maintain(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		s.expireEvents(ctx)
 		s.cache.Trim()
+		if s.opt.Leads != nil && !s.opt.Leads() {
+			continue
+		}
+		s.expireEvents(ctx)
 		if last > compacted {
 			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 				s.tel.Log.Error("compact the store", "revision", last, "err", err)

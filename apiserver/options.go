@@ -51,6 +51,9 @@ type Options struct {
 	// Advertise is the address of the API in the kubernetes service's endpoints;
 	// invalid: there is no such service.
 	Advertise netip.AddrPort
+	// Leads, where not nil, tells whether this server does the upkeep of a store that
+	// several share: one of them compacts it and lets events expire.
+	Leads func() bool
 	// OldVersions serves the versions that Kubernetes has dropped.
 	OldVersions bool
 

@@ -11,17 +11,19 @@ import (
 )
 
 // startControllers runs the control plane's reconcilers and the scheduler over
-// one client in this process.
+// one client in this process; where servers share a store, in one of them.
 func (p *process) startControllers(context.Context) (func(), error) {
 	manager := p.as("system:kube-controller-manager", "kube-controller-manager", auth.GroupMasters)
-	env := &loop.Env{
-		Client: manager,
-		Cache:  p.client,
-		Kinds:  p.client,
-		Log:    p.tel.For("controllers").Log,
-		Config: loop.Config{RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR},
-	}
-	p.component("controllers", func(ctx context.Context) error {
+	p.leaderComponent("controllers", manager, func(ctx context.Context) error {
+		env := &loop.Env{
+			Client: manager,
+			Cache:  p.client,
+			Kinds:  p.client,
+			Log:    p.tel.For("controllers").Log,
+			Config: loop.Config{RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR},
+		}
+		p.leads.Store(true)
+		defer p.leads.Store(false)
 		if err := controllers.Start(ctx, env); err != nil {
 			return err
 		}
@@ -30,13 +32,15 @@ func (p *process) startControllers(context.Context) (func(), error) {
 		return nil
 	})
 	schedules := p.as("system:kube-scheduler", "kube-scheduler", auth.GroupMasters)
-	sched := &scheduler.Scheduler{
-		Client:   schedules,
-		Cache:    p.client,
-		Recorder: client.NewRecorder(schedules, "default-scheduler", p.cfg.NodeName, p.tel.For("scheduler").Log),
-		Log:      p.tel.For("scheduler").Log,
-	}
-	p.component("scheduler", sched.Run)
+	p.leaderComponent("scheduler", schedules, func(ctx context.Context) error {
+		sched := &scheduler.Scheduler{
+			Client:   schedules,
+			Cache:    p.client,
+			Recorder: client.NewRecorder(schedules, "default-scheduler", p.cfg.NodeName, p.tel.For("scheduler").Log),
+			Log:      p.tel.For("scheduler").Log,
+		}
+		return sched.Run(ctx)
+	})
 	return nil, nil
 }
 
