@@ -3,11 +3,13 @@ package platform
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
@@ -31,31 +33,68 @@ func (p *process) leading() func() bool {
 	return p.leads.Load
 }
 
-// leaderComponent runs what one server of a shared store alone may run; on a store
-// of one's own it just runs.
-func (p *process) leaderComponent(name string, client crclient.Client, run func(context.Context) error) {
+// job is a part of which one server of a shared store has one.
+type job struct {
+	name string
+	run  func(context.Context) error
+}
+
+// startJobs runs what one server of a shared store alone may run; on a store of one's
+// own it just runs.
+func (p *process) startJobs(client crclient.Client, jobs ...job) {
 	if !p.shared {
-		p.component(name, run)
+		for _, j := range jobs {
+			p.component(j.name, j.run)
+		}
 		return
 	}
-	lock := &leaseLock{client: client, name: "skiff-" + name, identity: p.cfg.NodeName + "_" + p.instance}
-	p.component(name, func(ctx context.Context) error {
-		return lead(ctx, lock, p.tel.Log, run)
+	e := election{
+		lock: &leaseLock{client: client, name: "skiff", identity: p.cfg.NodeName + "_" + p.instance},
+		log:  p.tel.Log, lease: leaseDuration, renew: renewDeadline, retry: retryPeriod,
+	}
+	p.component("leader", func(ctx context.Context) error {
+		return e.lead(ctx, func(ctx context.Context) error {
+			p.leads.Store(true)
+			defer p.leads.Store(false)
+			group, ctx := errgroup.WithContext(ctx)
+			for _, j := range jobs {
+				group.Go(func() error {
+					err := j.run(ctx)
+					if err == nil && ctx.Err() == nil {
+						err = errors.New("ended by itself")
+					}
+					if err != nil {
+						err = fmt.Errorf("%s: %w", j.name, err)
+					}
+					return err
+				})
+			}
+			return group.Wait()
+		})
 	})
+}
+
+// election is for a lock that one of several processes has.
+type election struct {
+	lock resourcelock.Interface
+	log  *slog.Logger
+	// lease is how long others leave a lock alone that is not renewed, renew how long
+	// its holder tries to, retry the pause between two attempts.
+	lease, renew, retry time.Duration
 }
 
 // lead runs a function whenever and as long as the lock is this process's. It ends
 // with ctx, when run has returned and the lock is given back, or with run's error.
-func lead(ctx context.Context, lock resourcelock.Interface, log *slog.Logger, run func(context.Context) error) error {
+func (e *election) lead(ctx context.Context, run func(context.Context) error) error {
 	for ctx.Err() == nil {
-		if err := leadOnce(ctx, lock, log, run); err != nil && ctx.Err() == nil {
+		if err := e.once(ctx, run); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func leadOnce(ctx context.Context, lock resourcelock.Interface, log *slog.Logger, run func(context.Context) error) (failed error) {
+func (e *election) once(ctx context.Context, run func(context.Context) error) (failed error) {
 	// The election outlives ctx until the work has ended: the lock may be another's
 	// only then.
 	elect, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -68,8 +107,8 @@ func leadOnce(ctx context.Context, lock resourcelock.Interface, log *slog.Logger
 	})
 	defer stop()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, Name: lock.Describe(), ReleaseOnCancel: true,
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		Lock: e.lock, Name: e.lock.Describe(), ReleaseOnCancel: true,
+		LeaseDuration: e.lease, RenewDeadline: e.renew, RetryPeriod: e.retry,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(led context.Context) {
 				busy.Lock()
@@ -80,7 +119,7 @@ func leadOnce(ctx context.Context, lock resourcelock.Interface, log *slog.Logger
 				if work.Err() != nil {
 					return
 				}
-				log.Info("this server leads", "lock", lock.Describe())
+				e.log.Info("this server leads", "lock", e.lock.Describe())
 				if err := run(work); err != nil && work.Err() == nil {
 					failed = err
 					end()

@@ -14,7 +14,7 @@ import (
 // one client in this process; where servers share a store, in one of them.
 func (p *process) startControllers(context.Context) (func(), error) {
 	manager := p.as("system:kube-controller-manager", "kube-controller-manager", auth.GroupMasters)
-	p.leaderComponent("controllers", manager, func(ctx context.Context) error {
+	reconcile := func(ctx context.Context) error {
 		env := &loop.Env{
 			Client: manager,
 			Cache:  p.client,
@@ -22,17 +22,15 @@ func (p *process) startControllers(context.Context) (func(), error) {
 			Log:    p.tel.For("controllers").Log,
 			Config: loop.Config{RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR},
 		}
-		p.leads.Store(true)
-		defer p.leads.Store(false)
 		if err := controllers.Start(ctx, env); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		env.Wait()
 		return nil
-	})
+	}
 	schedules := p.as("system:kube-scheduler", "kube-scheduler", auth.GroupMasters)
-	p.leaderComponent("scheduler", schedules, func(ctx context.Context) error {
+	schedule := func(ctx context.Context) error {
 		sched := &scheduler.Scheduler{
 			Client:   schedules,
 			Cache:    p.client,
@@ -40,7 +38,8 @@ func (p *process) startControllers(context.Context) (func(), error) {
 			Log:      p.tel.For("scheduler").Log,
 		}
 		return sched.Run(ctx)
-	})
+	}
+	p.startJobs(manager, job{"controllers", reconcile}, job{"scheduler", schedule})
 	return nil, nil
 }
 
