@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -41,6 +43,11 @@ type call struct {
 	warnings []string
 	// annotations are what admission wants audit to record.
 	annotations []admission.AuditAnnotation
+
+	// What the request holds while it is served: see enter.
+	pass        gate.Pass
+	forget      func()
+	leaveLimits func()
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -58,7 +65,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { s.metrics.end(c, time.Since(begun)) }()
 	defer c.recover()
-	if !c.authenticate() || !c.authorize() {
+	defer c.leave()
+	if !c.authenticate() || !c.enter() || !c.authorize() {
 		return
 	}
 	if !c.info.IsResource {
@@ -94,8 +102,8 @@ func (c *call) authenticate() bool {
 			c.user = u
 		}
 	}
-	if az := c.s.opt.Authorizer; az != nil {
-		u, err := authn.Impersonate(c.r, c.user, az)
+	if c.s.impersonator != nil && authn.Impersonates(c.r.Header) {
+		u, _, err := c.s.impersonator.Impersonate(c.r, c.attributes())
 		if err != nil {
 			c.fail(err)
 			return false
@@ -105,24 +113,32 @@ func (c *call) authenticate() bool {
 	return true
 }
 
-// authorize asks whether the user may do what the request says.
-func (c *call) authorize() bool {
-	az := c.s.opt.Authorizer
-	if az == nil {
-		return true
-	}
+// attributes are the request as authorizers see it.
+func (c *call) attributes() *auth.Attributes {
 	in := &c.info
 	a := &auth.Attributes{User: c.user, Verb: in.Verb, Path: in.Path, IsResource: in.IsResource}
 	if in.IsResource {
 		a.Namespace, a.Group, a.Version, a.Resource, a.Subresource, a.Name = in.Namespace, in.Group, in.Version, in.Resource, in.Sub, in.Name
 		a.FieldSelector, a.LabelSelector = in.FieldSelector, in.LabelSelector
 	}
+	return a
+}
+
+// authorize asks whether the user may do what the request says.
+func (c *call) authorize() bool {
+	az := c.s.opt.Authorizer
+	if az == nil {
+		return true
+	}
+	a := c.attributes()
 	d, reason, err := az.Authorize(c.r.Context(), a)
 	if d == auth.Allow {
 		return true
 	}
 	if err != nil {
-		c.fail(apierrors.NewInternalError(err))
+		// Not a Status (handlers/responsewriters, InternalError).
+		c.code = http.StatusInternalServerError
+		http.Error(c.w, auth.Sanitize(fmt.Sprintf("Internal Server Error: %q: %v", c.r.RequestURI, err)), c.code)
 		return false
 	}
 	c.fail(auth.Forbidden(a, reason))

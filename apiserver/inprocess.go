@@ -77,11 +77,15 @@ func (b *Backend) List(ctx context.Context, k *kinds.Kind, namespace string, sel
 	}
 	snap := kc.Snapshot()
 	match := objects.BySelector(sel)
+	chosen, err := newSelection(k, nil, sel, nil)
+	if err != nil {
+		return nil, 0, err
+	}
 	var out []kinds.Object
 	if namespace == "" && (sel == nil || sel.Empty()) {
 		out = make([]kinds.Object, 0, snap.Len())
 	}
-	snap.Ascend(namespace, "", func(e *cache.Entry) bool {
+	chosen.ascend(kc, snap, namespace, "", func(e *cache.Entry) bool {
 		if match(e.Object) {
 			out = append(out, e.Object)
 		}
@@ -169,6 +173,17 @@ func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o
 	}
 	obj.SetResourceVersion("")
 	b.own(k, obj)
+	if k.Virtual {
+		out, err := b.s.review(ctx, r, obj)
+		if err != nil {
+			return nil, err
+		}
+		answer, ok := out.(kinds.Object)
+		if !ok {
+			return nil, apierrors.NewMethodNotSupported(k.GroupResource(), "create")
+		}
+		return answer, nil
+	}
 	return object(b.s.engine.Create(ctx, r, obj, o))
 }
 

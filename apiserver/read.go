@@ -171,7 +171,7 @@ func (c *call) page(o *metainternal.ListOptions, sel *selection) (*page, error) 
 		return p, nil
 	}
 	more, left := false, int64(0)
-	v.snap.AscendMarked(c.info.Namespace, v.after, sel.marks, func(e *cache.Entry) bool {
+	sel.ascend(kc, v.snap, c.info.Namespace, v.after, func(e *cache.Entry) bool {
 		if !more && !sel.selects(e) {
 			return true
 		}

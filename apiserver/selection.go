@@ -19,6 +19,7 @@ type selection struct {
 	labels labels.Selector
 	only   *labelTerm // the labels where they are one equality, the common case
 	marks  uint64     // of entries that may be selected: see cache.Mark
+	equal  []cache.Label
 	fields []fieldTerm
 }
 
@@ -41,6 +42,7 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 				if vals := reqs[i].Values(); ok && vals.Len() == 1 {
 					only := &labelTerm{reqs[i].Key(), vals.UnsortedList()[0]}
 					s.marks |= cache.Mark(only.key, only.value)
+					s.equal = append(s.equal, cache.Label{Key: only.key, Value: only.value})
 					if len(reqs) == 1 {
 						s.only = only
 					}
@@ -94,6 +96,20 @@ func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
 }
 
 func (s *selection) everything() bool { return s.name == "" && s.labels == nil && len(s.fields) == 0 }
+
+// ascend calls f for the entries that may be selected, by an index of labels where
+// there is one; where there might be, it asks for it.
+func (s *selection) ascend(kc *cache.Kind, snap cache.Snapshot, namespace, after string, f func(*cache.Entry) bool) {
+	if len(s.equal) > 0 {
+		if snap.AscendLabelled(namespace, after, s.equal, f) {
+			return
+		}
+		for _, l := range s.equal {
+			kc.WantLabel(l.Key)
+		}
+	}
+	snap.AscendMarked(namespace, after, s.marks, f)
+}
 
 // selects tells whether an entry of the cache is selected.
 func (s *selection) selects(e *cache.Entry) bool { return e.MayHave(s.marks) && s.matches(e.Object) }

@@ -11,9 +11,11 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/alloc"
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/auth/authn"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/telemetry"
 )
@@ -30,12 +32,21 @@ type Server struct {
 	engine *objects.Engine
 
 	metrics *metrics
+	// gate lets requests in by priority and fairness; without it (nil), limits bound
+	// their number.
+	gate   *gate.Gate
+	limits *gate.Limits
+	sizes  sizes
+	// impersonator is nil where everybody may do everything.
+	impersonator *authn.Impersonator
 
 	accepted request.Accepted
 
 	stop    context.CancelFunc
 	closing chan struct{}
 	done    chan struct{}
+	// flowDone is closed when nothing follows the gate's configuration any more.
+	flowDone chan struct{}
 }
 
 // New loads the store into the cache and makes what every cluster has: its first
@@ -46,9 +57,15 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	if o.Authorizer != nil {
+		s.impersonator = authn.NewImpersonator(o.Authorizer)
+	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if err := s.makeGate(); err != nil {
 		return nil, err
 	}
 	c, err := cache.New(ctx, o.Store, o.Table.All(), s.tel)
@@ -60,6 +77,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		for _, gr := range f.Resources {
 			if k, ok := o.Table.ByResource(gr); ok && c.Of(k) != nil {
 				c.Of(k).Feed(f.Apply)
+			}
+		}
+	}
+	if s.gate != nil {
+		for _, gr := range flowKinds {
+			if k, ok := o.Table.ByResource(gr); ok && c.Of(k) != nil {
+				c.Of(k).Feed(s.gate.Apply)
 			}
 		}
 	}
@@ -93,6 +117,12 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.maintain(run)
+	if s.gate != nil {
+		s.gate.Digest()
+		go s.maintainFlow(run)
+	} else {
+		close(s.flowDone)
+	}
 	return s, nil
 }
 
@@ -102,6 +132,7 @@ func (s *Server) Close() {
 	s.stop()
 	close(s.closing)
 	<-s.done
+	<-s.flowDone
 	s.cache.Close()
 }
 

@@ -87,7 +87,7 @@ func (s *Server) answer(ctx context.Context, c *call, in kinds.Object) (runtime.
 	if err := posted.Validate(ctx, in); err != nil {
 		return nil, err
 	}
-	return s.review(ctx, c, in)
+	return s.review(ctx, r, in)
 }
 
 // allowAll stands in where there is no authorizer.
@@ -98,7 +98,7 @@ func (allowAll) Authorize(context.Context, *auth.Attributes) (auth.Decision, str
 }
 
 // review answers one question.
-func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.Object, error) {
+func (s *Server) review(ctx context.Context, r *objects.Request, in kinds.Object) (runtime.Object, error) {
 	az := s.opt.Authorizer
 	if az == nil {
 		az = allowAll{}
@@ -107,16 +107,16 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 	case *authorizationv1.SubjectAccessReview:
 		return access.Review(ctx, az, in)
 	case *authorizationv1.LocalSubjectAccessReview:
-		return access.LocalReview(ctx, az, c.info.Namespace, in)
+		return access.LocalReview(ctx, az, r.Namespace, in)
 	case *authorizationv1.SelfSubjectAccessReview:
-		return access.SelfReview(ctx, az, c.user, in)
+		return access.SelfReview(ctx, az, r.User, in)
 	case *authorizationv1.SelfSubjectRulesReview:
 		if s.opt.Rules == nil {
 			return in, nil
 		}
-		return access.RulesReview(s.opt.Rules, c.user, in)
+		return access.RulesReview(s.opt.Rules, r.User, in)
 	case *authenticationv1.SelfSubjectReview:
-		out := authn.SelfReview(c.user, in)
+		out := authn.SelfReview(r.User, in)
 		out.CreationTimestamp = metav1.NewTime(s.opt.Now()).Rfc3339Copy()
 		return out, nil
 	case *authenticationv1.TokenReview:
@@ -125,7 +125,7 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 		}
 		return authn.Review(s.opt.Tokens, s.opt.Audiences, in)
 	}
-	return nil, apierrors.NewMethodNotSupported(c.kind.GroupResource(), "create")
+	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 }
 
 // bindByObject is the old form of binding a pod: POST of a Binding.

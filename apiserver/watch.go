@@ -56,6 +56,7 @@ func (c *call) watch() {
 		c.fail(apierrors.NewInternalError(plainError("unable to start watch - can't get http.Flusher")))
 		return
 	}
+	c.registerWatch()
 	w := &watcher{c: c, flush: flusher, sel: sel, table: c.out.As == "Table"}
 	snap, err := w.begin(o)
 	if err != nil {
@@ -76,6 +77,7 @@ func (c *call) watch() {
 	if snap != nil && !w.initial(snap, o) {
 		return
 	}
+	c.pass.Leave() // a watch that has begun costs nobody a seat
 	w.follow(timeout, o.AllowWatchBookmarks)
 }
 
@@ -233,7 +235,7 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 		w.frame(t, raw)
 		return true
 	}
-	body, err := e.Body(c.out.Media, c.version)
+	body, err := e.EventBody(c.out.Media, c.version)
 	if err != nil {
 		w.fail(apierrors.NewInternalError(err))
 		return false

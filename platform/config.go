@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli"
 )
@@ -22,6 +23,8 @@ import (
 // and kept in the data directory, so that the next start makes the same.
 type Config struct {
 	cli.Dirs `json:"-"`
+	// Who and what: these hold for the start that they are given to.
+	identityConfig `json:"-"`
 
 	Listen        string `json:"listen"`
 	NodeListen    string `json:"nodeListen"`
@@ -51,6 +54,11 @@ type Config struct {
 
 	// was is where the state lay in the last start; "" if there was none.
 	was string
+	// Limits of the API server's requests; see doc/fairness.md.
+	MaxInflight int  `json:"-"`
+	MaxMutating int  `json:"-"`
+	Fairness    bool `json:"-"`
+
 	// open are the flags that nobody set: their values may be chosen.
 	open map[string]bool
 }
@@ -88,7 +96,11 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.EtcdPeerListen, "etcd-peer-listen", "", "address and port of that member for other members, https (default: port 2380 of the node's address, or a free port)")
 	fs.StringVar(&c.EncryptionConfig, "encryption-provider-config", "", "file of kind EncryptionConfiguration that says how kinds are encrypted in the store (default: secrets, by keys of the cluster's own)")
 	fs.BoolVar(&c.DisableNode, "disable-node", false, "run the control plane alone: no pods run here")
+	fs.IntVar(&c.MaxInflight, "max-requests-inflight", apiserver.DefaultMaxInflight, "how many reading requests the API serves at once; with priority and fairness the sum of this and the next is shared out among the priority levels (doc/fairness.md); 0 means no bound")
+	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
+	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	c.identityConfig.flags(fs)
 }
 
 // settle fills in what was left open: from the data directory's last start, then
@@ -105,6 +117,9 @@ func (c *Config) settle(fs *pflag.FlagSet) error {
 			return fmt.Errorf("find the host's name: %w", err)
 		}
 		c.NodeName = strings.ToLower(host)
+	}
+	if err := c.identityConfig.settle(); err != nil {
+		return err
 	}
 	return c.check()
 }

@@ -92,6 +92,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"start controllers and scheduler", p.startControllers},
 		{"start the node", p.startNode},
 		{"answer local commands", p.startLocal},
+		{"open the API to pods", p.openToPods},
 		{"wait until the node is ready", p.waitReady},
 	} {
 		if p.cfg.DisableNode && slices.Contains(ofNodes, step.name) {
@@ -105,7 +106,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 }
 
 // ofNodes are the steps that a control plane alone leaves out.
-var ofNodes = []string{"open the container engine", "connect the network", "start the node", "wait until the node is ready"}
+var ofNodes = []string{"open the container engine", "connect the network", "start the node", "open the API to pods", "wait until the node is ready"}
 
 // serveTLS serves h on l as a part of the process.
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {

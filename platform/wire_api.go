@@ -157,11 +157,11 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	config, keys, err := id.tokens.Issuer.Discovery("https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())) + token.KeysPath)
+	config, keys, err := id.tokens.Issuer.Discovery("https://" + p.publicAddress().String() + token.KeysPath)
 	if err != nil {
 		return nil, err
 	}
-	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))})
+	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
@@ -170,7 +170,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}),
+		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
@@ -190,7 +190,10 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		},
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
-		Advertise:     netip.AddrPortFrom(p.nodeIP, uint16(p.apiPort())),
+		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
+		MaxInflight:   bound(p.cfg.MaxInflight),
+		MaxMutating:   bound(p.cfg.MaxMutating),
+		NoPriority:    !p.cfg.Fairness,
 		OldVersions:   p.cfg.OldVersions,
 		Leads:         p.leading(),
 		Telemetry:     p.tel,
@@ -208,14 +211,29 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)
 	}
+	if err := p.publishAuthentication(ctx, backend); err != nil {
+		return undo, fmt.Errorf("write the ConfigMap %s: %w", extensionConfig, err)
+	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
-	p.serveTLS("api", p.apiListener, p.api.Handler(), &tls.Config{
+	p.serveAPI("api", p.apiListener)
+	return undo, nil
+}
+
+func (p *process) serveAPI(name string, l net.Listener) {
+	p.serveTLS(name, l, p.api.Handler(), &tls.Config{
 		GetCertificate: p.pki.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      p.pki.CA.Pool(),
+		ClientCAs:      p.identity.callers,
 	})
-	return undo, nil
+}
+
+// bound reads a flag whose 0 means that nothing is bounded.
+func bound(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the

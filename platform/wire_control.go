@@ -2,6 +2,8 @@ package platform
 
 import (
 	"context"
+	"crypto/x509"
+	"time"
 
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
@@ -20,7 +22,12 @@ func (p *process) startControllers(context.Context) (func(), error) {
 			Cache:  p.client,
 			Kinds:  p.client,
 			Log:    p.tel.For("controllers").Log,
-			Config: loop.Config{RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR},
+			Config: loop.Config{
+				RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR,
+				Sign: func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
+					return p.pki.CA.SignRequest(request, usage, ext, life, time.Now())
+				},
+			},
 		}
 		if err := controllers.Start(ctx, env); err != nil {
 			return err

@@ -64,6 +64,9 @@ type Range struct {
 	Limit      int   // 0: no limit
 	KeysOnly   bool
 	CountOnly  bool
+	// NoCount says that Count is of no interest: it may be any number. Reading a
+	// large range page by page is dear without it.
+	NoCount bool
 }
 
 // RangeResult is what a Range found.

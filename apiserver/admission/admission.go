@@ -62,6 +62,10 @@ type Request struct {
 	DryRun  bool
 	User    *auth.User
 
+	// Together is what has to be stored with the object, in the same transaction, or
+	// not at all. Validators add to it; nothing of it is stored for a dry run.
+	Together []Together
+
 	// OnWarn and OnAnnotate get what plugins tell as soon as they do; may be nil.
 	OnWarn     func(text string)
 	OnAnnotate func(AuditAnnotation)
@@ -72,6 +76,28 @@ type Request struct {
 	again   bool // a second round was asked for
 	round   int
 	private map[string]any
+	finally []func()
+}
+
+// Together is a change of another object's status that stands or falls with the
+// request's own. If Old is not the stored state any more, the request is validated
+// again.
+type Together struct {
+	Resource schema.GroupResource
+	Old, New kinds.Object // New is the engine's from now on
+}
+
+// Finally calls f when the request's object has been stored or refused: what a
+// validator took until then, it gives back.
+func (r *Request) Finally(f func()) { r.finally = append(r.finally, f) }
+
+// Finish ends one attempt to store the object: it runs what Finally was given and
+// forgets Together. The server calls it after each Validate, however it ended.
+func (r *Request) Finish() {
+	for i := len(r.finally) - 1; i >= 0; i-- {
+		r.finally[i]()
+	}
+	r.finally, r.Together = nil, nil
 }
 
 // Warn adds a Warning header to the answer, whether the request is refused or not.

@@ -2,7 +2,6 @@ package atrest
 
 import (
 	"encoding/base64"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -146,7 +145,7 @@ func FuzzConfiguration(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if plain, _, err := p(at).Open(at, stored); err != nil || fmt.Sprintf("%s", plain) != "hidden" {
+		if plain, _, err := p(at).Open(at, stored); err != nil || string(plain) != "hidden" {
 			t.Errorf("%q %v", plain, err)
 		}
 	})

@@ -19,6 +19,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/share"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
@@ -28,9 +31,6 @@ import (
 // Root is the prefix of every key of the API server.
 const Root = "/registry/"
 
-// loadPage is how many keys one range of the initial load asks for.
-const loadPage = 2000
-
 // Cache holds all kinds. Make one with New.
 type Cache struct {
 	store  store.Store
@@ -39,6 +39,9 @@ type Cache struct {
 
 	kinds atomic.Pointer[map[string]*Kind] // by "group/resource"
 	rev   atomic.Int64
+
+	encoded atomic.Int64 // bytes of encodings, at least those that are kept
+	pressed chan struct{}
 
 	mu      sync.Mutex
 	waiters []waiter
@@ -55,7 +58,7 @@ type waiter struct {
 // New loads all objects of the kinds from the store, for which ctx counts, and
 // begins to follow it until Close, whatever becomes of ctx.
 func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Telemetry) (*Cache, error) {
-	c := &Cache{store: s, tel: tel, done: make(chan struct{})}
+	c := &Cache{store: s, tel: tel, done: make(chan struct{}), pressed: make(chan struct{}, 1)}
 	c.shared, _ = s.(store.Shared)
 	m := make(map[string]*Kind, len(ks))
 	for _, k := range ks {
@@ -97,6 +100,12 @@ func GroupDir(group string) string {
 
 // Of finds a kind's part of the cache.
 func (c *Cache) Of(k *kinds.Kind) *Kind { return (*c.kinds.Load())[id(k)] }
+
+// OfResource finds the part of the cache that holds a stored resource.
+func (c *Cache) OfResource(gr schema.GroupResource) (*Kind, bool) {
+	k, ok := (*c.kinds.Load())[GroupDir(gr.Group)+"/"+gr.Resource]
+	return k, ok
+}
 
 // Revision says how far the cache has followed the store.
 func (c *Cache) Revision() int64 { return c.rev.Load() }
@@ -173,45 +182,6 @@ func (c *Cache) advance(rev int64) {
 	}
 	clear(c.waiters[len(kept):])
 	c.waiters = kept
-}
-
-// load reads the whole store at one revision.
-func (c *Cache) load(ctx context.Context) (int64, error) {
-	r := store.Range{Start: Root, End: store.PrefixEnd(Root), Limit: loadPage}
-	for {
-		res, err := c.store.Range(ctx, r)
-		if err != nil {
-			return 0, fmt.Errorf("cache: load: %w", err)
-		}
-		for i := range res.KVs {
-			if err := c.loadOne(&res.KVs[i]); err != nil {
-				return 0, err
-			}
-		}
-		r.Revision = res.Revision
-		if !res.More || len(res.KVs) == 0 {
-			break
-		}
-		r.Start = res.KVs[len(res.KVs)-1].Key + "\x00"
-	}
-	for _, k := range *c.kinds.Load() {
-		k.settle(r.Revision)
-	}
-	c.rev.Store(r.Revision)
-	return r.Revision, nil
-}
-
-func (c *Cache) loadOne(kv *store.KV) error {
-	k, key := c.split(kv.Key)
-	if k == nil {
-		return nil // a kind that nobody serves now
-	}
-	e, err := k.decode(key, kv.Value, kv.ModRevision)
-	if err != nil {
-		return err
-	}
-	k.tree.Set(e)
-	return nil
 }
 
 // split finds the kind of a store key and the key within it.
@@ -347,21 +317,30 @@ func Key(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-func (k *Kind) decode(key string, value []byte, rev int64) (*Entry, error) {
+// decode reads a stored object; it shares memory with the entry like, which may be
+// nil.
+func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry, error) {
 	obj, err := codec.DecodeStored(k.Kind, value)
 	if err != nil {
-		return nil, &store.CorruptError{Where: k.prefix + key, Err: err}
+		return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+	}
+	if like != nil {
+		obj = share.With(obj, like.Object)
 	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	e := &Entry{Object: obj, Key: key, Revision: rev}
-	e.mark()
+	e.take(k.cache)
 	return e, nil
 }
 
 // Trim gives back the memory of encodings that nobody asked for since the last
 // Trim, and of old events.
 func (c *Cache) Trim() {
+	// What is encoded meanwhile is counted on top.
+	before := c.encoded.Load()
+	kept := 0
 	for _, k := range *c.kinds.Load() {
-		k.trim()
+		kept += k.trim()
 	}
+	c.encoded.Add(int64(kept) - before)
 }

@@ -96,6 +96,20 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	}
 	a.Object = obj
 	a.Name = obj.GetName()
+	for {
+		entry, err := e.admitCreation(ctx, kc, r, obj, a, dry, generated)
+		if err == errTogether {
+			continue
+		}
+		stored = err == nil && !dry
+		return entry, err
+	}
+}
+
+// admitCreation is the last step of a creation: the validating phase of admission,
+// and the store.
+func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, a *admission.Request, dry, generated bool) (*cache.Entry, error) {
+	defer a.Finish()
 	if err := e.validate(ctx, r, a); err != nil {
 		return nil, err
 	}
@@ -111,11 +125,10 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		obj.SetResourceVersion("")
 		return &cache.Entry{Object: obj}, nil
 	}
-	entry, err := e.put(ctx, kc, r, obj, nil)
+	entry, err := e.put(ctx, kc, r, obj, nil, a.Together...)
 	if err == errConflict {
 		return nil, alreadyExists(r, obj, kc.Get(r.Namespace, obj.GetName()), generated)
 	}
-	stored = err == nil
 	return entry, err
 }
 
@@ -147,6 +160,7 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	identify(r, obj)
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)

@@ -75,6 +75,7 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	if err := e.mutate(ctx, r, a); err != nil {
 		return Deletion{}, err
 	}
+	defer a.Finish()
 	if err := e.validate(ctx, r, a); err != nil {
 		return Deletion{}, err
 	}

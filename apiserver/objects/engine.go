@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -151,12 +152,16 @@ func (e *Engine) validate(ctx context.Context, r *Request, a *admission.Request)
 	return nil
 }
 
-// errConflict says that the object changed between read and write.
-var errConflict = errors.New("objects: the object was changed meanwhile")
+// errConflict says that the object changed between read and write, errTogether that
+// one that had to change with it did.
+var (
+	errConflict = errors.New("objects: the object was changed meanwhile")
+	errTogether = errors.New("objects: what has to change together with the object was changed meanwhile")
+)
 
-// put writes obj if the object's last change is still guard (0: it does not
-// exist), and waits for the cache. It owns obj.
-func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry) (*cache.Entry, error) {
+// put writes obj if old is still its last change (nil: it does not exist), with all
+// that admission wants stored together, and waits for the cache. It owns obj.
+func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry, with ...admission.Together) (*cache.Entry, error) {
 	obj.SetResourceVersion("")
 	value, err := codec.EncodeStored(kc.Kind, obj)
 	if err != nil {
@@ -169,14 +174,20 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		}
 		guard = old.Revision
 	}
-	entry := &cache.Entry{Object: obj}
+	entry := &cache.Entry{Object: kc.Thin(cache.Key(r.Namespace, obj.GetName()), obj, old)}
 	key := kc.StoreKey(r.Namespace, obj.GetName())
-	rev, err := e.Store.Commit(ctx, store.Txn{
+	txn := store.Txn{
 		Guards: []store.Guard{{Key: key, ModRevision: guard}},
 		Ops:    []store.Op{{Key: key, Value: value, Decoded: entry}},
-	})
+	}
+	for i := range with {
+		if err := e.together(&txn, &with[i]); err != nil {
+			return nil, err
+		}
+	}
+	rev, err := e.Store.Commit(ctx, txn)
 	if err != nil {
-		return nil, e.commitError(ctx, err)
+		return nil, e.commitError(ctx, key, err)
 	}
 	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
 		return nil, err
@@ -185,10 +196,35 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		// The event came without the entry: another store's watch, or the cache has
 		// read everything again. Nobody else has seen it, then.
 		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
-		obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+		entry.Object.SetResourceVersion(strconv.FormatInt(rev, 10))
 	}
 	return entry, nil
 }
+
+// together adds the change of another object's status to a transaction.
+func (e *Engine) together(txn *store.Txn, t *admission.Together) error {
+	kc, ok := e.Cache.OfResource(t.Resource)
+	if !ok {
+		return apierrors.NewInternalError(fmt.Errorf("no kind %s", t.Resource))
+	}
+	revision, err := strconv.ParseInt(t.Old.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("the revision of %s %s: %w", t.Resource, t.Old.GetName(), err))
+	}
+	obj := e.Owners.Update(kc.Kind, nil, "status", t.Old, t.New, ownManager)
+	obj.SetResourceVersion("")
+	value, err := codec.EncodeStored(kc.Kind, obj)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	key := kc.StoreKey(obj.GetNamespace(), obj.GetName())
+	txn.Guards = append(txn.Guards, store.Guard{Key: key, ModRevision: revision})
+	txn.Ops = append(txn.Ops, store.Op{Key: key, Value: value, Decoded: &cache.Entry{Object: obj}})
+	return nil
+}
+
+// ownManager is the field manager of what the server writes by itself.
+const ownManager = "kube-apiserver"
 
 // remove deletes the object if its last change is still old's.
 func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *cache.Entry) (*cache.Entry, error) {
@@ -198,7 +234,7 @@ func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *ca
 		Ops:    []store.Op{{Key: key, Delete: true}},
 	})
 	if err != nil {
-		return nil, e.commitError(ctx, err)
+		return nil, e.commitError(ctx, key, err)
 	}
 	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
 		return nil, err
@@ -211,8 +247,9 @@ func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *ca
 	return &cache.Entry{Object: gone, Key: old.Key, Revision: rev}, nil
 }
 
-// commitError waits, after a lost race, until the cache has seen the winner.
-func (e *Engine) commitError(ctx context.Context, err error) error {
+// commitError waits, after a lost race, until the cache has seen the winner. key is
+// that of the object itself.
+func (e *Engine) commitError(ctx context.Context, key string, err error) error {
 	var conflict *store.ConflictError
 	if errors.As(err, &conflict) {
 		if conflict.Current != nil {
@@ -222,6 +259,9 @@ func (e *Engine) commitError(ctx context.Context, err error) error {
 		}
 		if err != nil {
 			return err
+		}
+		if conflict.Guard.Key != key {
+			return errTogether
 		}
 		return errConflict
 	}

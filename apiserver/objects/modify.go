@@ -117,5 +117,6 @@ func (p *Posted) Validate(ctx context.Context, view runtime.Object) error {
 	} else {
 		p.a.View = view
 	}
+	defer p.a.Finish()
 	return p.e.validate(ctx, p.r, p.a)
 }

@@ -94,7 +94,7 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 		switch {
 		case err == nil:
 			return entry, created, nil
-		case err == errConflict:
+		case err == errConflict || err == errTogether:
 			c.quiet = true
 			if ctx.Err() != nil {
 				return nil, false, ctx.Err()
@@ -152,6 +152,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 			return nil, false, apierrors.NewInternalError(err)
 		}
 	}
+	defer a.Finish()
 	if err := e.validate(ctx, r, a); err != nil {
 		return nil, false, err
 	}
@@ -167,7 +168,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	if c.dry {
 		return e.dryUpdate(kc, obj, old), false, nil
 	}
-	entry, err := e.put(ctx, kc, r, obj, old)
+	entry, err := e.put(ctx, kc, r, obj, old, a.Together...)
 	stored = err == nil
 	return entry, false, err
 }

@@ -32,7 +32,7 @@ func EnsureEtcd(dir string, names []string, ips []net.IP, now func() time.Time) 
 		DNS: append([]string{"localhost"}, names...), IPs: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, ips...),
 	}
 	for file, p := range map[string]Profile{"server": here, "peer": here, "client": {Name: "skiff-apiserver", Client: true}} {
-		if _, err := m.ensurePair(file, p); err != nil {
+		if _, err := m.ensurePair(m.CA, file, p); err != nil {
 			return nil, err
 		}
 	}

@@ -154,6 +154,10 @@ func testRangeOptions(t *testing.T, open func() store.Store) {
 		if res := ranged(t, s, r); len(res.KVs) != min(limit, 3) || res.More != more || res.Count != 3 {
 			t.Errorf("limit %d: %+v", limit, res)
 		}
+		r.NoCount = true
+		if res := ranged(t, s, r); len(res.KVs) != min(limit, 3) || res.More != more {
+			t.Errorf("limit %d without count: %+v", limit, res)
+		}
 	}
 	r := prefix
 	r.KeysOnly = true

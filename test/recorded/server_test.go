@@ -120,7 +120,7 @@ func newServer(t testing.TB) *httptest.Server {
 		Store: s, Table: table, Scheme: scheme.New(),
 		Authenticator: authn.Union{authn.Bearer{Tokens: known}, admin{}},
 		Authorizer:    may,
-		Admission:     admit.Default(admit.Options{Rules: index, Authorizer: may}),
+		Admission:     append(admit.Default(admit.Options{Rules: index, Authorizer: may}), &admit.ResourceQuota{}),
 		Feeds: []apiserver.Feed{
 			{Resources: rbacKinds, Apply: index.Apply},
 			{Resources: []schema.GroupResource{{Resource: "pods"}, {Resource: "persistentvolumes"}}, Apply: graph.Apply},
