@@ -162,15 +162,16 @@ func (s *Server) maintain(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.cache.Trim()
-		if s.opt.Leads != nil && !s.opt.Leads() {
-			continue
-		}
-		s.expireEvents(ctx)
-		if last > compacted {
-			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
-				s.tel.Log.Error("compact the store", "revision", last, "err", err)
-			} else {
-				compacted = last
+		s.custom.Trim()
+		// Of servers that share a store one does its upkeep.
+		if s.opt.Leads == nil || s.opt.Leads() {
+			s.expireEvents(ctx)
+			if last > compacted {
+				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
+					s.tel.Log.Error("compact the store", "revision", last, "err", err)
+				} else {
+					compacted = last
+				}
 			}
 		}
 		last = s.opt.Store.Revision()

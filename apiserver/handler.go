@@ -163,7 +163,7 @@ func (c *call) plainNotFound() {
 func (c *call) find() bool {
 	in := &c.info
 	gv := schema.GroupVersion{Group: in.Group, Version: in.Version}
-	k, ok := c.s.table.ByGVR(gv.WithResource(in.Resource))
+	k, ok := c.s.kindOf(gv.WithResource(in.Resource))
 	if ok {
 		c.version, ok = k.ServedAs(gv)
 		ok = ok && (!c.version.Old || c.s.opt.OldVersions)
@@ -177,6 +177,9 @@ func (c *call) find() bool {
 		return false
 	}
 	c.kind = k
+	if k.Custom != nil {
+		return c.findCustom()
+	}
 	// A namespace is its own namespace.
 	if !k.Namespaced && k.GroupResource() == namespaceResource && (in.Name == "" || in.Name == in.Namespace) {
 		in.Namespace = ""
@@ -209,6 +212,10 @@ func (c *call) resource() {
 	if d := c.version.Deprecated; d != "" {
 		c.warn(d)
 	}
+	if c.kind.Custom != nil {
+		c.custom()
+		return
+	}
 	named := in.Name != "" && in.Verb != "list" && in.Verb != "watch" && in.Verb != "deletecollection"
 	if c.kind.Namespaced && in.Namespace == "" {
 		switch {
@@ -236,7 +243,12 @@ func (c *call) resource() {
 		c.virtual()
 		return
 	}
-	switch in.Verb {
+	c.verb()
+}
+
+// verb does what is asked of an object or a collection.
+func (c *call) verb() {
+	switch c.info.Verb {
 	case "get":
 		c.get()
 	case "list":
@@ -260,7 +272,7 @@ func (c *call) resource() {
 
 // negotiate finds the form of the answer.
 func (c *call) negotiate(watchable bool) bool {
-	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, true)
+	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, c.kind.Custom == nil)
 	if err != nil {
 		c.fail(err)
 		return false

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/callout"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/access"
 	"skiff.dev/skiff/auth/authn"
@@ -41,6 +43,13 @@ type Options struct {
 	Subresources map[string]SubresourceHandler
 	// Paths are further handlers by path, behind authentication and authorization.
 	Paths []PathHandler
+
+	// Discovery and OpenAPI are told which custom kinds there are, whenever these
+	// change; both may be nil.
+	Discovery interface{ SetExtra([]*kinds.Kind) }
+	OpenAPI   interface{ SetExtra([]openapi.Extra) }
+	// Callouts reaches the webhooks that objects name; nil: none is called.
+	Callouts *callout.Clients
 
 	// Feeds follow kinds in commit order and in step with the cache: the RBAC index,
 	// the node authorizer's graph. A feed sees what exists as creations first.

@@ -11,8 +11,10 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/alloc"
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/custom"
 	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth/authn"
@@ -30,6 +32,7 @@ type Server struct {
 	table  *kinds.Table
 	cache  *cache.Cache
 	engine *objects.Engine
+	custom *custom.Registry
 
 	metrics *metrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
@@ -99,7 +102,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		c.Close()
 		return nil, err
 	}
-	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services}
+	// The registry hooks into the engine, and writes through it.
+	registry := &registryHook{}
+	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services, custom.Resource: registry}
 	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
 		if svc, ok := obj.(*corev1.Service); ok {
 			services.Restore(svc)
@@ -107,10 +112,20 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return true
 	})
 	s.engine = objects.New(objects.Config{
-		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, o.Table.ByGVK),
+		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, s.kindByGVK),
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
+	s.custom = custom.New(custom.Options{
+		Table: o.Table, Cache: c, Engine: s.engine, Hooks: o.Callouts, User: systemUser, Agent: systemAgent,
+		Changed: s.kindsChanged, Tel: s.tel,
+	})
+	registry.Registry = s.custom
+	if err := s.custom.Start(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
 	if err := s.bootstrap(ctx, services.First()); err != nil {
+		s.custom.Close()
 		c.Close()
 		return nil, err
 	}
@@ -132,8 +147,23 @@ func (s *Server) Close() {
 	s.stop()
 	close(s.closing)
 	<-s.done
+	s.custom.Close()
 	<-s.flowDone
 	s.cache.Close()
+}
+
+// registryHook is the registry of custom kinds, which is made after the engine that
+// it hooks into.
+type registryHook struct{ *custom.Registry }
+
+// kindsChanged tells discovery and OpenAPI which custom kinds there are.
+func (s *Server) kindsChanged(rows []*kinds.Kind, docs []openapi.Extra) {
+	if s.opt.Discovery != nil {
+		s.opt.Discovery.SetExtra(rows)
+	}
+	if s.opt.OpenAPI != nil {
+		s.opt.OpenAPI.SetExtra(docs)
+	}
 }
 
 // freshTimeout bounds the wait for what another server may have written.
@@ -172,7 +202,7 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
-	k, ok := r.s.table.ByResource(gr)
+	k, ok := r.s.kindByResource(gr)
 	if !ok {
 		return nil
 	}

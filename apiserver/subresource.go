@@ -175,7 +175,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "update":
 		var o metav1.UpdateOptions
 		if err := c.decodeQuery(&o); err != nil {
@@ -199,7 +202,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "patch":
 		pt, data, o, err := c.patchOptions()
 		if err != nil {
@@ -216,7 +222,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	default:
 		c.notAllowed()
 		return

@@ -248,9 +248,13 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 // transformed is an object as Table or metadata. Only the first table has columns.
 func (w *watcher) transformed(e *cache.Entry) ([]byte, error) {
 	if !w.table {
-		obj := partial(w.c.kind, e.Object)
+		shown, err := w.c.form(e)
+		if err != nil {
+			return nil, err
+		}
+		obj := partial(w.c.kind, shown)
 		if w.c.out.Media == codec.JSON {
-			return w.c.partialJSON(e.Object)
+			return w.c.partialJSON(shown)
 		}
 		return codec.Object(w.c.out.Media, w.c.metaKind("PartialObjectMetadata"), obj)
 	}

@@ -176,6 +176,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
 		Feeds:         id.feeds(),
+		Discovery:     groups,
+		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},

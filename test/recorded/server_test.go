@@ -131,6 +131,7 @@ func newServer(t testing.TB) *httptest.Server {
 		Subresources: map[string]apiserver.SubresourceHandler{
 			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
+		Discovery: docs, OpenAPI: apis,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
 			{Path: "/openapi/", Handler: apis}, {Path: token.ConfigPath, Handler: config}, {Path: token.KeysPath, Handler: keys},
