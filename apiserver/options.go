@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/audit"
 	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
@@ -29,6 +30,11 @@ type Options struct {
 
 	Authenticator auth.Authenticator
 	Authorizer    auth.Authorizer
+	// Identified refuses requests of nobody: an Authenticator that knows no user is
+	// then not the anonymous user's (--anonymous-auth=false).
+	Identified bool
+	// Audit records requests; nil records none.
+	Audit *audit.Log
 	// Admission runs after the server's own namespace lifecycle, in this order.
 	Admission admission.Chain
 

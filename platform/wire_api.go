@@ -164,12 +164,18 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	log, err := p.newAudit()
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
+		Identified:    !p.cfg.anonymous,
+		Audit:         log,
 		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
@@ -200,10 +206,15 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Leads:         p.leading(),
 		Telemetry:     p.tel,
 	})
-	if err != nil {
-		return nil, err
+	closeLog := func() {
+		if log != nil {
+			log.Close()
+		}
 	}
-	undo := p.api.Close
+	if err != nil {
+		return closeLog, err
+	}
+	undo := func() { p.api.Close(); closeLog() }
 	if p.rotation != nil {
 		p.component("sealing", p.finishSealing)
 	}
