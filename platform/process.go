@@ -119,7 +119,8 @@ func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          quietLog(p.tel.For(name)),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, WriteByteTimeout: time.Minute},
 	}
 	p.component(name, func(ctx context.Context) error {
 		errs := make(chan error, 1)

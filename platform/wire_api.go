@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
@@ -168,6 +170,11 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	callouts := id.callouts()
+	judges, err := p.interceptors(callouts)
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
@@ -176,12 +183,13 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Authorizer:    id.may,
 		Identified:    !p.cfg.anonymous,
 		Audit:         log,
-		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
-		Feeds:         id.feeds(),
+		Feeds:         append(id.feeds(), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
+		Callouts:      callouts,
 		Discovery:     groups,
 		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{

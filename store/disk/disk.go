@@ -82,8 +82,9 @@ type Store struct {
 	engine    atomic.Pointer[engine] // written by the committer alone
 	compacted atomic.Int64           // written by the committer alone
 	requests  chan *request
-	closing   chan struct{} // closed by Close
-	done      chan struct{} // closed when the committer has ended
+	dead      atomic.Pointer[error] // why nothing is written any more
+	closing   chan struct{}         // closed by Close
+	done      chan struct{}         // closed when the committer has ended
 
 	life   sync.RWMutex // readers share it; Close takes it to end them
 	closed bool
