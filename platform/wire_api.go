@@ -172,7 +172,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}),
+		Admission:     admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac, OldVersions: p.cfg.OldVersions}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},

@@ -22,6 +22,8 @@ type Options struct {
 	// that out.
 	Rules      *rbac.Index
 	Authorizer auth.Authorizer
+	// OldVersions applies the presets of settings.k8s.io/v1alpha1 to new pods.
+	OldVersions bool
 }
 
 // Default returns the plugins in the order in which Kubernetes runs them.
@@ -30,6 +32,9 @@ func Default(o Options) admission.Chain {
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
 		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &RuntimeClass{}, &DefaultIngressClass{},
 		&PodResize{},
+	}
+	if o.OldVersions {
+		c = append(admission.Chain{&PodPreset{}}, c...)
 	}
 	if o.Rules != nil && o.Authorizer != nil {
 		c = append(admission.Chain{&Escalation{o.Rules, o.Authorizer}}, c...)
@@ -92,6 +97,7 @@ var (
 	storageClasses  = gr("storage.k8s.io", "storageclasses")
 	runtimeClasses  = gr("node.k8s.io", "runtimeclasses")
 	ingressClasses  = gr(networkingGroup, "ingressclasses")
+	podPresets      = gr("settings.k8s.io", "podpresets")
 )
 
 const (

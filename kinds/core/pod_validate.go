@@ -263,3 +263,14 @@ func visitContainers(s *v1.PodSpec, path *field.Path, f func(ctr *v1.Container, 
 		f((*v1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon), path.Child("ephemeralContainers").Index(i))
 	}
 }
+
+// ValidateInjected judges what a PodPreset would put into pods, in the order in
+// which Kubernetes 1.19 did (pkg/apis/settings/validation).
+func ValidateInjected(volumes []v1.Volume, ctr *v1.Container, path *field.Path) field.ErrorList {
+	c := podCheck{spec: &v1.PodSpec{Volumes: volumes}}
+	c.checkVolumes(path.Child("volumes"))
+	c.env(ctr.Env, path.Child("env"))
+	c.envFrom(ctr.EnvFrom, path.Child("envFrom"))
+	c.mounts(ctr, path.Child("volumeMounts"))
+	return c.Errors()
+}
