@@ -116,6 +116,9 @@ type Version struct {
 	// ToHub and FromHub convert; in is left alone, parts of it may be shared.
 	ToHub   func(in runtime.Object) (Object, error)
 	FromHub func(in Object) (runtime.Object, error)
+	// Validate judges a write through this form, where that differs from the kind's
+	// rules; old is nil on creation.
+	Validate func(obj, old Object) field.ErrorList
 	// FieldLabels are the fields that are selectable through this form, by its own
 	// names for them, and their names in Kind.Fields; nil means all of Kind.Fields.
 	FieldLabels map[string]string

@@ -96,7 +96,7 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, admissionError(r, err)
 	}
 	e.flushWarnings(r, a)
-	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" {
+	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" && !dry {
 		// storage/etcd3 refuses this, after everything else, with a plain error.
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
@@ -105,7 +105,6 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, alreadyExists(r, obj, there, generated)
 	}
 	if dry {
-		obj.SetResourceVersion("")
 		return &cache.Entry{Object: obj}, nil
 	}
 	entry, err := e.put(ctx, kc, r, obj, nil)
@@ -143,7 +142,9 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 		k.PrepareCreate(obj)
 	}
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
-	if k.Validate != nil {
+	if r.Version != nil && r.Version.Validate != nil {
+		errs = append(errs, r.Version.Validate(obj, nil)...)
+	} else if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
 	if len(errs) > 0 {

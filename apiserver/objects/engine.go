@@ -131,6 +131,7 @@ var errConflict = errors.New("objects: the object was changed meanwhile")
 // put writes obj if the object's last change is still guard (0: it does not
 // exist), and waits for the cache. It owns obj.
 func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry) (*cache.Entry, error) {
+	obj.SetSelfLink("")
 	obj.SetResourceVersion("")
 	value, err := codec.EncodeStored(kc.Kind, obj)
 	if err != nil {
@@ -228,6 +229,9 @@ func managerName(manager, agent string) string {
 		if len(out) == 128 {
 			break
 		}
+	}
+	if len(out) == 0 {
+		return "unknown" // managedfields, BuildManagerIdentifier's fallback
 	}
 	return string(out)
 }

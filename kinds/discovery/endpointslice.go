@@ -21,7 +21,11 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{endpointSlice()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(endpointSlice(), rules.MetaFull),
+	}
+}
 
 func endpointSlice() *kinds.Kind {
 	doc := discoveryv1.EndpointSlice{}.SwaggerDoc()

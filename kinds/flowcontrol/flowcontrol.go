@@ -16,7 +16,12 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{flowSchema(), priorityLevel()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(flowSchema(), rules.MetaFull),
+		rules.WithMeta(priorityLevel(), rules.MetaFull),
+	}
+}
 
 func flowSchema() *kinds.Kind {
 	type T = *flowcontrolv1.FlowSchema

@@ -20,11 +20,7 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		errs = field.ErrorList{field.Required(path, "")}
 	}
 	if c.Overhead != nil {
-		for name, q := range c.Overhead.PodFixed {
-			if q.Sign() < 0 {
-				errs = append(errs, field.Invalid(field.NewPath("overhead", "limits").Key(string(name)), q.String(), "must be greater than or equal to 0"))
-			}
-		}
+		errs = append(errs, core.ValidateContainerLimits(c.Overhead.PodFixed, field.NewPath("overhead"))...)
 	}
 	if s := c.Scheduling; s != nil {
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, field.NewPath("scheduling", "nodeSelector"))...)

@@ -19,7 +19,12 @@ const group = rbacv1.GroupName
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{clusterRoleBinding(), clusterRole(), roleBinding(), role()}
+	return []*kinds.Kind{
+		rules.WithMeta(clusterRoleBinding(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(clusterRole(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(roleBinding(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(role(), rules.MetaUpdate|rules.MetaFull),
+	}
 }
 
 func role() *kinds.Kind {

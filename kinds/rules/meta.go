@@ -24,6 +24,8 @@ const (
 	MetaUpdate MetaCheck = 1 << iota
 	MetaFull
 	MetaFullTwice
+	// MetaStatus calls ValidateObjectMetaUpdate on a write of status.
+	MetaStatus
 )
 
 // WithMeta adds to k's Validate and ValidateUpdate what they judge of metadata.
@@ -32,6 +34,9 @@ func WithMeta(k *kinds.Kind, update MetaCheck) *kinds.Kind {
 		k.Validate = func(obj kinds.Object) field.ErrorList {
 			return append(Finalizers(obj.GetFinalizers(), field.NewPath("metadata")), validate(obj)...)
 		}
+	}
+	if update&MetaStatus != 0 {
+		MetaSubresource(k, "status", MetaUpdate)
 	}
 	if validate := k.ValidateUpdate; validate != nil {
 		k.ValidateUpdate = func(obj, old kinds.Object) field.ErrorList {
@@ -46,7 +51,11 @@ func MetaSubresource(k *kinds.Kind, name string, update MetaCheck) {
 	s := k.Subresources[name]
 	validate := s.ValidateUpdate
 	s.ValidateUpdate = func(obj, old kinds.Object) field.ErrorList {
-		return append(metaErrors(k, update, obj, old), validate(obj, old)...)
+		errs := metaErrors(k, update, obj, old)
+		if validate != nil {
+			errs = append(errs, validate(obj, old)...)
+		}
+		return errs
 	}
 	k.Subresources[name] = s
 }

@@ -20,7 +20,10 @@ func csiDriver() *kinds.Kind {
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultCSIDriver),
-		PrepareCreate:   rules.Do(func(d T) { d.Spec.PreventPodSchedulingIfMissing = nil }),
+		PrepareCreate: rules.Do(func(d T) {
+			d.Generation = 0 // counts from the first change
+			d.Spec.PreventPodSchedulingIfMissing = nil
+		}),
 		PrepareUpdate: rules.Do2(func(d, old T) {
 			if old.Spec.PreventPodSchedulingIfMissing == nil {
 				d.Spec.PreventPodSchedulingIfMissing = nil
