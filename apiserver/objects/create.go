@@ -101,6 +101,9 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
 
+	if r.Kind.DefaultStored {
+		r.Kind.Default(obj)
+	}
 	if there := kc.Get(r.Namespace, obj.GetName()); there != nil && (dry || e.current(there)) {
 		return nil, alreadyExists(r, obj, there, generated)
 	}
@@ -135,17 +138,21 @@ func alreadyExists(r *Request, obj kinds.Object, there *cache.Entry, generated b
 // beforeCreate prepares and validates (registry/rest, BeforeCreate).
 func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 	k := r.Kind
-	if k.Generation != nil {
+	if k.Generation != nil && !k.KeepGeneration {
 		obj.SetGeneration(1)
 	}
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
-	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
+	var errs field.ErrorList
+	last := k.MetaLast
 	if r.Version != nil && r.Version.Validate != nil {
-		errs = append(errs, r.Version.Validate(obj, nil)...)
+		errs, last = r.Version.Validate(obj, nil), true
 	} else if k.Validate != nil {
-		errs = append(errs, k.Validate(obj)...)
+		errs = k.Validate(obj)
+	}
+	if !last || len(errs) == 0 {
+		errs = append(validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata")), errs...)
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(k.GVK().GroupKind(), obj.GetName(), errs)

@@ -150,6 +150,9 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	if !c.quiet {
 		e.flushWarnings(r, a)
 	}
+	if r.Kind.DefaultStored {
+		r.Kind.Default(obj)
+	}
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
 			return &cache.Entry{Object: obj}, false, nil
@@ -178,6 +181,12 @@ func preconditionError(r *Request, dry bool, text string) error {
 		dir = "services/endpoints"
 	case "nodes":
 		dir = "minions"
+	case "replicationcontrollers":
+		dir = "controllers"
+	case "ingresses.networking.k8s.io":
+		dir = "ingress"
+	case "apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io":
+		dir = r.Kind.Group + "/" + dir
 	}
 	key := "/" + dir + "/" + cache.Key(r.Namespace, r.Name)
 	if !dry { // a dry run has the key without the storage's prefix

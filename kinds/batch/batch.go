@@ -11,6 +11,6 @@ import (
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
 		rules.WithMeta(cronJob(), rules.MetaUpdate),
-		rules.WithMeta(job(), rules.MetaUpdate|rules.MetaFull|rules.MetaStatus),
+		rules.WithMeta(job(), rules.MetaFull|rules.MetaStatus),
 	}
 }

@@ -85,7 +85,7 @@ func checkVolumeSpec(l *rules.List, pv *v1.PersistentVolume, allow podAllowances
 	} else if m := s.VolumeMode; m != nil && *m != v1.PersistentVolumeFilesystem {
 		l.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes")
 	}
-	if class := s.VolumeAttributesClassName; class != nil {
+	if class := s.VolumeAttributesClassName; class != nil && !inline {
 		if *class == "" {
 			l.Required(at.Child("volumeAttributesClassName"), "an empty string is disallowed")
 		} else {

@@ -16,7 +16,7 @@ import (
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
-		rules.WithMeta(runtimeClass(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(runtimeClass(), rules.MetaUpdate|rules.MetaFull|rules.MetaGeneral),
 	}
 }
 

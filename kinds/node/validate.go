@@ -29,7 +29,7 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		for i, t := range s.Tolerations {
 			key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}
 			if seen[key] {
-				errs = append(errs, field.Duplicate(field.NewPath("scheduling", "tolerations").Index(i), t))
+				errs = append(errs, field.Duplicate(field.NewPath("scheduling", "tolerations").Index(i), rules.Internal(t)))
 			}
 			seen[key] = true
 		}

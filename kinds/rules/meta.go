@@ -24,13 +24,15 @@ const (
 	MetaUpdate MetaCheck = 1 << iota
 	MetaFull
 	MetaFullTwice
+	// MetaGeneral leaves out which finalizers there are.
+	MetaGeneral
 	// MetaStatus calls ValidateObjectMetaUpdate on a write of status.
 	MetaStatus
 )
 
 // WithMeta adds to k's Validate and ValidateUpdate what they judge of metadata.
 func WithMeta(k *kinds.Kind, update MetaCheck) *kinds.Kind {
-	if validate := k.Validate; validate != nil {
+	if validate := k.Validate; validate != nil && update&MetaGeneral == 0 {
 		k.Validate = func(obj kinds.Object) field.ErrorList {
 			return append(Finalizers(obj.GetFinalizers(), field.NewPath("metadata")), validate(obj)...)
 		}
@@ -60,13 +62,22 @@ func MetaSubresource(k *kinds.Kind, name string, update MetaCheck) {
 	k.Subresources[name] = s
 }
 
+// MetaChange is what a kind's update judges of metadata first, for a kind that does
+// so later.
+func MetaChange(k *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	return metaErrors(k, MetaUpdate, obj, old)
+}
+
 func metaErrors(k *kinds.Kind, check MetaCheck, obj, old kinds.Object) field.ErrorList {
 	if sameMeta(obj, old) {
 		return nil
 	}
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
-	finalizers := Finalizers(obj.GetFinalizers(), path)
+	var finalizers field.ErrorList
+	if check&MetaGeneral == 0 {
+		finalizers = Finalizers(obj.GetFinalizers(), path)
+	}
 	if check&MetaUpdate != 0 {
 		errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, path)...)
 		errs = append(errs, finalizers...)

@@ -34,7 +34,8 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 	} else {
 		rules.Supported(&l, field.NewPath("volumeBindingMode"), *m, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
 	}
-	// Every term is compared with as many as there are; those to come are empty yet.
+	// Kubernetes compares a term with those before it and, as often as there are terms,
+	// with an empty one.
 	before := make([]map[string][]string, len(c.AllowedTopologies))
 	for i, term := range c.AllowedTopologies {
 		at := field.NewPath("allowedTopologies").Index(i)
@@ -44,7 +45,7 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 				l.Duplicate(at.Child("matchLabelExpressions"), "")
 			}
 		}
-		before[i] = values
+		before = append(before, values)
 	}
 	return l.Errors()
 }
