@@ -41,7 +41,7 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			Description: criticalText[name],
 		})
 	}
-	if s.opt.Advertise.IsValid() {
+	if s.opt.Advertise.Port() != 0 {
 		objs = append(objs, kubernetesService(first, int32(s.opt.Advertise.Port())), initial.Address(first, metav1.NamespaceDefault, kubernetesName))
 	}
 	for _, obj := range objs {
@@ -59,13 +59,21 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			return nil
 		})
 	}
+	if s.gate != nil {
+		group.Go(func() error { s.keepFlow(shared); return nil })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	if !s.opt.Advertise.IsValid() {
 		return nil
 	}
-	for _, obj := range kubernetesEndpoints(s.opt.Advertise) {
+	return s.Advertise(ctx, s.opt.Advertise)
+}
+
+// Advertise writes where the API is into the kubernetes service's endpoints.
+func (s *Server) Advertise(ctx context.Context, at netip.AddrPort) error {
+	for _, obj := range kubernetesEndpoints(at) {
 		if err := s.replace(ctx, obj); err != nil {
 			return fmt.Errorf("apiserver: write the API's endpoints: %w", err)
 		}
@@ -126,6 +134,7 @@ func (s *Server) replace(ctx context.Context, obj kinds.Object) error {
 // Times of maintenance.
 const (
 	compactEvery = 5 * time.Minute
+	trimPause    = 5 * time.Second // between two that were asked for
 	eventTTL     = time.Hour
 )
 
@@ -136,22 +145,36 @@ func (s *Server) maintain(ctx context.Context) {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
 	compacted := s.opt.Store.Revision()
+	last := compacted
+	pressed := s.cache.Pressed()
+	var rested <-chan time.Time
 	for {
-		last := s.opt.Store.Revision()
 		select {
 		case <-ctx.Done():
 			return
+		case <-pressed:
+			s.cache.Trim()
+			pressed, rested = nil, time.After(trimPause)
+			continue
+		case <-rested:
+			pressed, rested = s.cache.Pressed(), nil
+			continue
 		case <-tick.C:
 		}
-		s.expireEvents(ctx)
 		s.cache.Trim()
-		if last > compacted {
-			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
-				s.tel.Log.Error("compact the store", "revision", last, "err", err)
-				continue
+		s.custom.Trim()
+		// Of servers that share a store one does its upkeep.
+		if s.opt.Leads == nil || s.opt.Leads() {
+			s.expireEvents(ctx)
+			if last > compacted {
+				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
+					s.tel.Log.Error("compact the store", "revision", last, "err", err)
+				} else {
+					compacted = last
+				}
 			}
-			compacted = last
 		}
+		last = s.opt.Store.Revision()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -80,6 +81,11 @@ func (c *call) state(kc *cache.Kind, o *metainternal.ListOptions) (*view, error)
 		if t.Revision < 0 {
 			return c.newest(kc, t.After)
 		}
+		if c.s.cache.Shared() { // another server may have given the token
+			if err := c.notOlder(c.ctx(), strconv.FormatInt(t.Revision, 10)); err != nil {
+				return nil, err
+			}
+		}
 		snap, err := kc.SnapshotAt(c.ctx(), t.Revision)
 		switch {
 		case errors.Is(err, store.ErrCompacted):
@@ -99,9 +105,11 @@ func (c *call) state(kc *cache.Kind, o *metainternal.ListOptions) (*view, error)
 	case rev == 0:
 		s := kc.Snapshot()
 		return &view{snap: s, revision: s.Revision}, nil
-	case rev > c.s.opt.Store.Revision():
-		return nil, tooLarge(rev, c.s.opt.Store.Revision())
-	case o.ResourceVersionMatch == metav1.ResourceVersionMatchExact || o.ResourceVersionMatch == "" && o.Limit > 0:
+	}
+	if err := c.s.exists(c.ctx(), rev); err != nil {
+		return nil, err
+	}
+	if o.ResourceVersionMatch == metav1.ResourceVersionMatchExact || o.ResourceVersionMatch == "" && o.Limit > 0 {
 		if err := c.s.cache.WaitFor(c.ctx(), rev); err != nil {
 			return nil, err
 		}

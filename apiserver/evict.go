@@ -18,9 +18,12 @@ import (
 
 // evict deletes a pod if its disruption budgets allow it (core/pod/storage,
 // EvictionREST).
-func (s *Server) evict(ctx context.Context, r *objects.Request, ev *policyv1.Eviction, o *metav1.CreateOptions) (runtime.Object, error) {
+func (s *Server) evict(ctx context.Context, r *objects.Request, ev *policyv1.Eviction, posted *objects.Posted, o *metav1.CreateOptions) (runtime.Object, error) {
 	if ev.Name != "" && ev.Name != r.Name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if err := posted.Validate(ctx, ev); err != nil {
+		return nil, err
 	}
 	e, err := s.engine.Get(ctx, r)
 	if err != nil {
@@ -29,9 +32,6 @@ func (s *Server) evict(ctx context.Context, r *objects.Request, ev *policyv1.Evi
 	pod, ok := e.Object.(*corev1.Pod)
 	if !ok {
 		return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
-	}
-	if err := s.engine.Connect(ctx, r, ev, o); err != nil {
-		return nil, err
 	}
 	opts := &metav1.DeleteOptions{}
 	if ev.DeleteOptions != nil {
@@ -46,7 +46,7 @@ func (s *Server) evict(ctx context.Context, r *objects.Request, ev *policyv1.Evi
 		}
 	}
 	one := *r
-	one.Sub = ""
+	one.Sub, one.Admitted = "", true // admission saw an eviction
 	if _, err := s.engine.Delete(ctx, &one, opts); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 func TestKubectl(t *testing.T) {
 	kubectl, err := exec.LookPath("kubectl")
 	if err != nil {
-		t.Skip("needs kubectl")
+		t.Skip("needs kubectl in the path: make bin/kubectl")
 	}
 	table := all.Table()
 	docs := discovery.New(discovery.Options{Table: table, ServerAddress: "127.0.0.1:80"})

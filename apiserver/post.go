@@ -30,13 +30,17 @@ func (s *Server) post(ctx context.Context, r *objects.Request, in runtime.Object
 		}
 		return row.Create(ctx, e.Object, in)
 	}
-	switch in := in.(type) {
+	posted, err := s.engine.Post(ctx, r, r.Kind.Subresources[r.Sub].Kind, in, o)
+	if err != nil {
+		return nil, err
+	}
+	switch in := posted.View().(type) {
 	case *corev1.Binding:
-		return s.bind(ctx, r, in, o)
+		return s.bind(ctx, r, in, posted, o)
 	case *policyv1.Eviction:
-		return s.evict(ctx, r, in, o)
+		return s.evict(ctx, r, in, posted, o)
 	case *authenticationv1.TokenRequest:
-		return s.token(ctx, r, in, o)
+		return s.token(ctx, r, in, posted)
 	}
 	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 }
@@ -44,7 +48,7 @@ func (s *Server) post(ctx context.Context, r *objects.Request, in runtime.Object
 func success() *metav1.Status { return &metav1.Status{Status: metav1.StatusSuccess} }
 
 // bind gives a pod its node (core/pod/storage, BindingREST).
-func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding, o *metav1.CreateOptions) (runtime.Object, error) {
+func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding, posted *objects.Posted, o *metav1.CreateOptions) (runtime.Object, error) {
 	if b.Name == "" {
 		b.Name = r.Name
 	}
@@ -61,9 +65,12 @@ func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding
 	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
+	if err := posted.Validate(ctx, b); err != nil {
+		return nil, err
+	}
 	zone := s.topology(b.Target.Name)
 	err := s.engine.Modify(ctx, r, objects.Modification{
-		UID: b.UID, ResourceVersion: b.ResourceVersion, View: b, Options: o,
+		UID: b.UID, ResourceVersion: b.ResourceVersion, Options: o,
 		Change: func(obj kinds.Object) error {
 			pod := obj.(*corev1.Pod)
 			if err := assign(pod, b); err != nil {
@@ -143,7 +150,7 @@ func setCondition(pod *corev1.Pod, c corev1.PodCondition) {
 }
 
 // token issues a service account token (core/serviceaccount/storage, TokenREST).
-func (s *Server) token(ctx context.Context, r *objects.Request, req *authenticationv1.TokenRequest, o *metav1.CreateOptions) (runtime.Object, error) {
+func (s *Server) token(ctx context.Context, r *objects.Request, req *authenticationv1.TokenRequest, posted *objects.Posted) (runtime.Object, error) {
 	if s.opt.TokenIssuer == nil {
 		return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 	}
@@ -151,7 +158,7 @@ func (s *Server) token(ctx context.Context, r *objects.Request, req *authenticat
 		return nil, err
 	}
 	out, warnings, err := s.opt.TokenIssuer.Request(r.Namespace, r.Name, req, func(req *authenticationv1.TokenRequest) error {
-		return s.engine.Connect(ctx, r, req, o)
+		return posted.Validate(ctx, req)
 	})
 	if err != nil {
 		return nil, err

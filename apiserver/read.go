@@ -58,10 +58,22 @@ func (c *call) notOlder(ctx context.Context, rv string) error {
 	if err != nil {
 		return err
 	}
-	if now := c.s.opt.Store.Revision(); rev > now {
-		return tooLarge(rev, now)
+	if err := c.s.exists(ctx, rev); err != nil {
+		return err
 	}
 	return c.s.cache.WaitFor(ctx, rev)
+}
+
+// exists refuses a revision that nobody has written yet.
+func (s *Server) exists(ctx context.Context, rev int64) error {
+	if rev <= s.opt.Store.Revision() {
+		return nil
+	}
+	now, err := s.cache.Latest(ctx)
+	if err == nil && rev > now {
+		err = tooLarge(rev, now)
+	}
+	return err
 }
 
 func parseRevision(rv string) (int64, error) {
@@ -159,7 +171,7 @@ func (c *call) page(o *metainternal.ListOptions, sel *selection) (*page, error) 
 		return p, nil
 	}
 	more, left := false, int64(0)
-	v.snap.AscendMarked(c.info.Namespace, v.after, sel.marks, func(e *cache.Entry) bool {
+	sel.ascend(kc, v.snap, c.info.Namespace, v.after, func(e *cache.Entry) bool {
 		if !more && !sel.selects(e) {
 			return true
 		}
@@ -228,7 +240,12 @@ func (c *call) writePage(p *page) {
 func (c *call) writePartials(p *page, meta metav1.ListMeta) {
 	l := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, 0, len(p.items))}
 	for _, e := range p.items {
-		x := partial(c.kind, e.Object)
+		obj, err := c.form(e)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		x := partial(c.kind, obj)
 		x.SetGroupVersionKind(c.metaKind("PartialObjectMetadata"))
 		l.Items = append(l.Items, *x)
 	}
@@ -239,9 +256,10 @@ func (c *call) writePartials(p *page, meta metav1.ListMeta) {
 func (c *call) writeItems(p *page, meta metav1.ListMeta) {
 	gvk := codec.GVK(c.kind, c.version)
 	gvk.Kind += "List"
-	if codec.IsHub(c.version) {
+	if codec.IsHub(c.version) || c.kind.Custom != nil {
 		gvk.Kind = c.kind.List
 	}
+	c.auditEntries(gvk, &meta, p.items...)
 	if c.out.Media == codec.Protobuf {
 		c.writeProtobufItems(p, meta, gvk)
 		return
@@ -257,7 +275,17 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
+	if c.kind.Custom != nil && meta.Continue == "" {
+		// Kubernetes' lists of custom resources always say it.
+		m = append([]byte(`{"continue":"",`), m[1:]...)
+	}
 	whole := c.out.Media == codec.YAML || c.out.Pretty
+	// Items of lists of custom resources say their type.
+	var typed []byte
+	if c.kind.Custom != nil {
+		typed = codec.AppendTyped(nil, codec.GVK(c.kind, c.version), []byte("{}"))
+		typed[len(typed)-1] = ',' // there is always metadata behind it
+	}
 	bodies := make([][]byte, len(p.items))
 	size := max(len(p.items)-1, 0)
 	for i, e := range p.items {
@@ -266,6 +294,9 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 			return
 		}
 		size += len(bodies[i])
+		if typed != nil {
+			size += len(typed) - 1
+		}
 	}
 	buf := buffers.get()
 	defer buffers.put(buf)
@@ -283,6 +314,10 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 	for i, body := range bodies {
 		if i > 0 {
 			b = append(b, ',')
+		}
+		if typed != nil {
+			b = append(b, typed...)
+			body = body[1:]
 		}
 		b = append(b, body...)
 		if !whole && len(b) > 256<<10 {

@@ -19,6 +19,7 @@ type selection struct {
 	labels labels.Selector
 	only   *labelTerm // the labels where they are one equality, the common case
 	marks  uint64     // of entries that may be selected: see cache.Mark
+	equal  []cache.Label
 	fields []fieldTerm
 }
 
@@ -41,6 +42,7 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 				if vals := reqs[i].Values(); ok && vals.Len() == 1 {
 					only := &labelTerm{reqs[i].Key(), vals.UnsortedList()[0]}
 					s.marks |= cache.Mark(only.key, only.value)
+					s.equal = append(s.equal, cache.Label{Key: only.key, Value: only.value})
 					if len(reqs) == 1 {
 						s.only = only
 					}
@@ -56,6 +58,15 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 		if get == nil {
 			return nil, unknownField(k, v, req.Field)
 		}
+		if convert := k.FromCache; convert != nil {
+			read := get
+			get = func(o kinds.Object) string {
+				if form, err := convert(o); err == nil {
+					o = form
+				}
+				return read(o)
+			}
+		}
 		s.fields = append(s.fields, fieldTerm{get: get, equal: req.Operator != selop.NotEquals, value: req.Value})
 	}
 	return s, nil
@@ -66,7 +77,7 @@ func fieldGetter(k *kinds.Kind, v *kinds.Version, name string) func(kinds.Object
 	case "metadata.name":
 		return func(o kinds.Object) string { return o.GetName() }
 	case "metadata.namespace":
-		if k.Namespaced || !hasFields(k, v) {
+		if k.Namespaced || !hasFields(k, v) && k.Custom == nil {
 			return func(o kinds.Object) string { return o.GetNamespace() }
 		}
 	}
@@ -87,13 +98,27 @@ func hasFields(k *kinds.Kind, v *kinds.Version) bool {
 // unknownField words the error as Kubernetes does: kinds with field labels of
 // their own and those with only the general ones differ.
 func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
-	if !hasFields(k, v) {
+	if !hasFields(k, v) && k.Custom == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
 	}
 	return apierrors.NewBadRequest("field label not supported: " + name)
 }
 
 func (s *selection) everything() bool { return s.name == "" && s.labels == nil && len(s.fields) == 0 }
+
+// ascend calls f for the entries that may be selected, by an index of labels where
+// there is one; where there might be, it asks for it.
+func (s *selection) ascend(kc *cache.Kind, snap cache.Snapshot, namespace, after string, f func(*cache.Entry) bool) {
+	if len(s.equal) > 0 {
+		if snap.AscendLabelled(namespace, after, s.equal, f) {
+			return
+		}
+		for _, l := range s.equal {
+			kc.WantLabel(l.Key)
+		}
+	}
+	snap.AscendMarked(namespace, after, s.marks, f)
+}
 
 // selects tells whether an entry of the cache is selected.
 func (s *selection) selects(e *cache.Entry) bool { return e.MayHave(s.marks) && s.matches(e.Object) }

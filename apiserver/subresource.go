@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
 )
@@ -66,17 +66,39 @@ func (c *call) connect(h SubresourceHandler) {
 			obj = e.Object
 		}
 	}
-	a := &admission.Request{Operation: admission.Connect, Kind: c.kind, Requested: c.kind.GVK(),
-		Namespace: c.info.Namespace, Name: c.info.Name, Subresource: c.info.Sub, Old: obj, User: c.user}
-	if err := c.s.engine.Admission.Mutate(c.ctx(), a); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := c.s.engine.Admission.Validate(c.ctx(), a); err != nil {
-		c.fail(err)
-		return
+	if c.info.Sub != "log" { // a log is read
+		if err := c.admitConnect(obj); err != nil {
+			c.fail(err)
+			return
+		}
 	}
 	h(c.w, c.r.WithContext(auth.WithUser(c.ctx(), c.user)), c.kind, obj, c.info.Sub)
+}
+
+// admitConnect asks admission about a stream. What the request's query says is an
+// object of its own there, and what admission makes of it is the query from then on.
+func (c *call) admitConnect(parent kinds.Object) error {
+	row := c.kind.Subresources[c.info.Sub]
+	r := c.req()
+	r.Sub = c.info.Sub
+	options := stream.Options(row.Kind.Kind, c.r.URL.Query(), c.info.Rest)
+	posted, err := c.s.engine.Stream(c.ctx(), r, parent, row.Kind, options)
+	if err != nil {
+		return err
+	}
+	if err := posted.Validate(c.ctx(), posted.View()); err != nil {
+		return err
+	}
+	if posted.View() == options {
+		return nil
+	}
+	if query, ok := stream.Query(posted.View()); ok {
+		u := *c.r.URL
+		u.RawQuery = query.Encode()
+		c.r = c.r.Clone(c.ctx())
+		c.r.URL, c.r.RequestURI = &u, u.RequestURI()
+	}
+	return nil
 }
 
 // newView makes an empty object of the subresource's own kind, in the version
@@ -114,6 +136,7 @@ func (c *call) post(row *kinds.Subresource) {
 		c.fail(err)
 		return
 	}
+	c.auditSent(row.Kind, view)
 	r := c.req()
 	r.Sub = c.info.Sub
 	out, err := c.s.post(c.ctx(), r, view, &o)
@@ -153,7 +176,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "update":
 		var o metav1.UpdateOptions
 		if err := c.decodeQuery(&o); err != nil {
@@ -172,12 +198,16 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
+		c.auditSent(row.Kind, view)
 		e, err := c.s.engine.UpdateView(c.ctx(), r, row, view, &o)
 		if err != nil {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "patch":
 		pt, data, o, err := c.patchOptions()
 		if err != nil {
@@ -194,7 +224,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	default:
 		c.notAllowed()
 		return

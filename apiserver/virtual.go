@@ -42,8 +42,7 @@ func (c *call) virtual() {
 		c.fail(err)
 		return
 	}
-	obj = c.s.engine.Own(c.req(), obj, c.query.Get("fieldManager"))
-	out, err := c.s.review(c.ctx(), c, obj)
+	out, err := c.s.answer(c.ctx(), c, obj)
 	if err != nil {
 		c.fail(err)
 		return
@@ -69,6 +68,28 @@ func (c *call) virtual() {
 	c.object(http.StatusCreated, codec.GVK(c.kind, c.version), shown)
 }
 
+// answer admits a question and answers it.
+func (s *Server) answer(ctx context.Context, c *call, in kinds.Object) (runtime.Object, error) {
+	r := c.req()
+	in = s.engine.Own(r, in, c.query.Get("fieldManager"))
+	var o metav1.CreateOptions
+	if err := c.decodeQuery(&o); err != nil {
+		return nil, err
+	}
+	posted, err := s.engine.PostOwn(ctx, r, in, &o)
+	if err != nil {
+		return nil, err
+	}
+	in = posted.View().(kinds.Object)
+	if b, ok := in.(*corev1.Binding); ok {
+		return s.bindByObject(ctx, c, b, posted, &o)
+	}
+	if err := posted.Validate(ctx, in); err != nil {
+		return nil, err
+	}
+	return s.review(ctx, r, in)
+}
+
 // allowAll stands in where there is no authorizer.
 type allowAll struct{}
 
@@ -77,7 +98,7 @@ func (allowAll) Authorize(context.Context, *auth.Attributes) (auth.Decision, str
 }
 
 // review answers one question.
-func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.Object, error) {
+func (s *Server) review(ctx context.Context, r *objects.Request, in kinds.Object) (runtime.Object, error) {
 	az := s.opt.Authorizer
 	if az == nil {
 		az = allowAll{}
@@ -86,16 +107,16 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 	case *authorizationv1.SubjectAccessReview:
 		return access.Review(ctx, az, in)
 	case *authorizationv1.LocalSubjectAccessReview:
-		return access.LocalReview(ctx, az, c.info.Namespace, in)
+		return access.LocalReview(ctx, az, r.Namespace, in)
 	case *authorizationv1.SelfSubjectAccessReview:
-		return access.SelfReview(ctx, az, c.user, in)
+		return access.SelfReview(ctx, az, r.User, in)
 	case *authorizationv1.SelfSubjectRulesReview:
 		if s.opt.Rules == nil {
 			return in, nil
 		}
-		return access.RulesReview(s.opt.Rules, c.user, in)
+		return access.RulesReview(s.opt.Rules, r.User, in)
 	case *authenticationv1.SelfSubjectReview:
-		out := authn.SelfReview(c.user, in)
+		out := authn.SelfReview(r.User, in)
 		out.CreationTimestamp = metav1.NewTime(s.opt.Now()).Rfc3339Copy()
 		return out, nil
 	case *authenticationv1.TokenReview:
@@ -103,18 +124,16 @@ func (s *Server) review(ctx context.Context, c *call, in kinds.Object) (runtime.
 			return in, nil
 		}
 		return authn.Review(s.opt.Tokens, s.opt.Audiences, in)
-	case *corev1.Binding:
-		return s.bindByObject(ctx, c, in)
 	}
-	return nil, apierrors.NewMethodNotSupported(c.kind.GroupResource(), "create")
+	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 }
 
 // bindByObject is the old form of binding a pod: POST of a Binding.
-func (s *Server) bindByObject(ctx context.Context, c *call, b *corev1.Binding) (runtime.Object, error) {
+func (s *Server) bindByObject(ctx context.Context, c *call, b *corev1.Binding, posted *objects.Posted, o *metav1.CreateOptions) (runtime.Object, error) {
 	pods, ok := s.table.ByResource(schema.GroupResource{Resource: "pods"})
 	if !ok {
 		return nil, apierrors.NewMethodNotSupported(c.kind.GroupResource(), "create")
 	}
-	r := &objects.Request{Kind: pods, Namespace: c.info.Namespace, Name: b.Name, Sub: "binding", User: c.user, Agent: c.r.UserAgent(), Warn: c.warn}
-	return s.bind(ctx, r, b, &metav1.CreateOptions{})
+	r := &objects.Request{Kind: pods, Namespace: c.info.Namespace, Name: b.Name, Sub: "binding", User: c.user, Agent: c.r.UserAgent(), Warn: c.warn, Annotate: c.annotate}
+	return s.bind(ctx, r, b, posted, o)
 }

@@ -15,6 +15,9 @@ import (
 // sanitize keeps user-controlled names from looking like HTML.
 var sanitize = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
+// Sanitize keeps user-controlled names in an answer from looking like HTML.
+func Sanitize(s string) string { return sanitize.Replace(s) }
+
 // Forbidden is the answer to a request that a was not allowed for, in Kubernetes'
 // words. reason may be empty.
 func Forbidden(a *Attributes, reason string) *apierrors.StatusError {

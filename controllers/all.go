@@ -7,6 +7,9 @@ import (
 	"context"
 	"fmt"
 
+	"skiff.dev/skiff/controllers/certificateapproving"
+	"skiff.dev/skiff/controllers/certificatecleaner"
+	"skiff.dev/skiff/controllers/certificatesigning"
 	"skiff.dev/skiff/controllers/clusterroleaggregation"
 	"skiff.dev/skiff/controllers/deployment"
 	"skiff.dev/skiff/controllers/endpoints"
@@ -21,6 +24,7 @@ import (
 	"skiff.dev/skiff/controllers/pvcprotection"
 	"skiff.dev/skiff/controllers/pvprotection"
 	"skiff.dev/skiff/controllers/replicaset"
+	"skiff.dev/skiff/controllers/resourcequota"
 	"skiff.dev/skiff/controllers/rootca"
 	"skiff.dev/skiff/controllers/serviceaccount"
 	"skiff.dev/skiff/controllers/tainteviction"
@@ -41,6 +45,9 @@ var All = []Controller{
 	{"nodelifecycle", nodelifecycle.Start},
 	{"tainteviction", tainteviction.Start},
 	{"clusterroleaggregation", clusterroleaggregation.Start},
+	{"certificateapproving", certificateapproving.Start},
+	{"certificatesigning", certificatesigning.Start},
+	{"certificatecleaner", certificatecleaner.Start},
 	{"replicaset", replicaset.Start},
 	{"deployment", deployment.Start},
 	{"endpoints", endpoints.Start},
@@ -51,6 +58,7 @@ var All = []Controller{
 	{"podgc", podgc.Start},
 	{"pvcprotection", pvcprotection.Start},
 	{"pvprotection", pvprotection.Start},
+	{"resourcequota", resourcequota.Start},
 }
 
 // Start starts all of them. The cache of env has to be started by the caller,

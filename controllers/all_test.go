@@ -22,6 +22,7 @@ import (
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/controllers"
@@ -38,11 +39,20 @@ type cluster struct {
 	t testing.TB
 	*client.InProcess
 	log *strings.Builder
+	srv *apiserver.Server
 }
 
-func start(t testing.TB) *cluster {
+// as is a client of another user.
+func (c *cluster) as(u *auth.User) *client.Identity { return c.As(c.srv.InProcess(u)) }
+
+func start(t testing.TB, plugins ...admission.Plugin) *cluster {
+	return startWith(t, apiserver.Options{Admission: plugins}, loop.Config{RootCA: []byte("pem"), PodCIDR: "10.244.0.0/16"})
+}
+
+func startWith(t testing.TB, o apiserver.Options, config loop.Config) *cluster {
 	s := mem.New()
-	srv, err := apiserver.New(context.Background(), apiserver.Options{Store: s, Table: all.Table(), Scheme: scheme.New()})
+	o.Store, o.Table, o.Scheme = s, all.Table(), scheme.New()
+	srv, err := apiserver.New(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +60,7 @@ func start(t testing.TB) *cluster {
 	ctx, cancel := context.WithCancel(context.Background())
 	var lines strings.Builder
 	log := slog.New(slog.NewTextHandler(&lines, nil))
-	env := &loop.Env{Client: p, Cache: p, Kinds: p, Log: log, Config: loop.Config{RootCA: []byte("pem"), PodCIDR: "10.244.0.0/16"}}
+	env := &loop.Env{Client: p, Cache: p, Kinds: p, Log: log, Config: config}
 	ended := make(chan struct{}, 2)
 	go func() { p.Start(ctx); ended <- struct{}{} }()
 	sched := &scheduler.Scheduler{Client: p, Cache: p, Log: log, Recorder: client.NewRecorder(p, "default-scheduler", "host", log)}
@@ -69,7 +79,7 @@ func start(t testing.TB) *cluster {
 			t.Log(lines.String())
 		}
 	})
-	return &cluster{t: t, InProcess: p, log: &lines}
+	return &cluster{t: t, InProcess: p, log: &lines, srv: srv}
 }
 
 func (c *cluster) must(err error) {
@@ -302,6 +312,7 @@ func TestSilentNode(t *testing.T) {
 		c.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 		n := c.node("a")
 		c.node("b")
+		settle() // a new node is tainted until it is known to be ready: pods must find both
 		d, _ := web("shop")
 		seconds := int64(300)
 		d.Spec.Template.Spec.Tolerations = []corev1.Toleration{

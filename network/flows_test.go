@@ -15,6 +15,8 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+
+	"skiff.dev/skiff/kernel/link"
 )
 
 func TestAffinity(t *testing.T) {
@@ -86,10 +88,37 @@ func TestLoopbackGuard(t *testing.T) {
 	must(t, m.ns.Do(func() (err error) { u, err = net.ListenPacket("udp4", "127.0.0.1:9"); return err }))
 	defer u.Close()
 	serve(t, m.ns, 7001, "node")
-	must(t, rawToGateway(t, a, []byte("intruder")))
+	must(t, rawUDP(t, a.Namespace, inside, link.HostMAC, a.addr, netip.MustParseAddrPort("127.0.0.1:9"), []byte("intruder")))
 	must(t, wants(a.Namespace, "udp", nodeIP+":7001", "node *")) // sent later, has arrived
 	if n := queued(t, m, ":0009"); n != 0 {
 		t.Errorf("%d bytes from a pod wait at the node's 127.0.0.1:9", n)
+	}
+}
+
+// TestGatewayGuard: the node's address among the pods serves them and the node
+// alone, whoever has a route to it.
+func TestGatewayGuard(t *testing.T) {
+	m := newMachine(t)
+	c := m.start(m.options("nwo"))
+	a := c.pod("a")
+	serve(t, m.ns, 7002, "node")
+	must(t, wants(a.Namespace, "tcp", "10.244.0.1:7002", "node "+a.addr))
+	must(t, wants(m.ns, "tcp", "10.244.0.1:7002", "node *"))
+	var mac net.HardwareAddr
+	var u net.PacketConn
+	must(t, m.ns.Do(func() error {
+		uplink, err := net.InterfaceByName("eth0")
+		if err == nil {
+			mac = uplink.HardwareAddr
+			u, err = net.ListenPacket("udp4", "10.244.0.1:9")
+		}
+		return err
+	}))
+	defer u.Close()
+	must(t, rawUDP(t, m.out, "machine", mac, outsideIP, netip.MustParseAddrPort("10.244.0.1:9"), []byte("intruder")))
+	must(t, wants(m.out, "udp", nodeIP+":7002", "node *")) // sent later, has arrived
+	if n := queued(t, m, ":0009"); n != 0 {
+		t.Errorf("%d bytes from outside wait at the gateway's address", n)
 	}
 }
 

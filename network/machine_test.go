@@ -351,12 +351,12 @@ func dropTable(c nft.Conn, table string) error {
 	return c.Apply(tx)
 }
 
-// rawToGateway sends a UDP packet for the node's 127.0.0.1:9 out of the pod's
-// interface, as a hostile pod may.
-func rawToGateway(t *testing.T, p *pod, payload []byte) error {
+// rawUDP sends a UDP packet out of an interface of ns to the machine whose hardware
+// address is mac, as a hostile neighbour may whatever the routes say.
+func rawUDP(t *testing.T, ns *netns.Namespace, device string, mac net.HardwareAddr, from string, to netip.AddrPort, payload []byte) error {
 	t.Helper()
-	return p.Do(func() error {
-		iface, err := net.InterfaceByName(inside)
+	return ns.Do(func() error {
+		iface, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
@@ -365,13 +365,13 @@ func rawToGateway(t *testing.T, p *pod, payload []byte) error {
 			return err
 		}
 		defer unix.Close(fd)
-		src := netip.MustParseAddr(p.addr).As4()
+		src, dst := netip.MustParseAddr(from).As4(), to.Addr().As4()
 		udp := binary.BigEndian.AppendUint16(nil, 1234)
-		udp = binary.BigEndian.AppendUint16(udp, 9)
+		udp = binary.BigEndian.AppendUint16(udp, to.Port())
 		udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
 		udp = append(udp, 0, 0) // no checksum
 		udp = append(udp, payload...)
-		ip := []byte{0x45, 0, 0, byte(20 + len(udp)), 0, 0, 0, 0, 64, unix.IPPROTO_UDP, 0, 0, src[0], src[1], src[2], src[3], 127, 0, 0, 1}
+		ip := []byte{0x45, 0, 0, byte(20 + len(udp)), 0, 0, 0, 0, 64, unix.IPPROTO_UDP, 0, 0, src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3]}
 		var sum uint32
 		for i := 0; i < 20; i += 2 {
 			sum += uint32(ip[i])<<8 | uint32(ip[i+1])
@@ -380,9 +380,9 @@ func rawToGateway(t *testing.T, p *pod, payload []byte) error {
 			sum = sum>>16 + sum&0xffff
 		}
 		binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
-		to := unix.SockaddrLinklayer{Protocol: 0x0008, Ifindex: iface.Index, Halen: 6}
-		copy(to.Addr[:], link.HostMAC)
-		return unix.Sendto(fd, append(ip, udp...), 0, &to)
+		at := unix.SockaddrLinklayer{Protocol: 0x0008, Ifindex: iface.Index, Halen: 6}
+		copy(at.Addr[:], mac)
+		return unix.Sendto(fd, append(ip, udp...), 0, &at)
 	})
 }
 

@@ -40,7 +40,9 @@ type layout struct {
 // baseTable is the fixed part of the instance's table: its hooks, and the shared
 // sets which they look into. Packets meet, in order:
 //
-//	guard         pods must not write to 127.0.0.0/8, which route_localnet opens
+//	guard         pods must not write to 127.0.0.0/8, which route_localnet opens;
+//	              nobody but pods and the node may write to the node's address among
+//	              the pods, where it serves them alone
 //	refuse-*      new connections to what nobody serves
 //	*-nat         services, node ports, host ports: the first packet of a
 //	              connection finds its server, by one lookup each
@@ -80,7 +82,10 @@ func baseTable(l layout) base {
 		},
 		chains: []baseChain{
 			{nft.Chain{Name: "guard", Type: "filter", Hook: "prerouting", Priority: -300},
-				[]string{"iifname " + pods + " ip daddr 127.0.0.0/8 drop"}},
+				[]string{
+					"iifname " + pods + " ip daddr 127.0.0.0/8 drop",
+					fmt.Sprintf(`iifname != "lo" ip daddr %s ip saddr != %s fib daddr type local drop`, l.cluster, l.cluster),
+				}},
 			{nft.Chain{Name: "refuse-forward", Type: "filter", Hook: "forward", Priority: -110}, refuse},
 			{nft.Chain{Name: "refuse-in", Type: "filter", Hook: "input", Priority: -110}, refuse},
 			{nft.Chain{Name: "refuse-out", Type: "filter", Hook: "output", Priority: -110}, refuse},

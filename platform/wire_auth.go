@@ -26,12 +26,19 @@ const issuer = "https://kubernetes.default.svc"
 // the server is made, and by reader once it exists.
 type identity struct {
 	tokens *token.Service
-	known  *token.Authenticator
-	rbac   *rbac.Index
-	graph  *authnode.Graph
-	who    auth.Authenticator
-	may    auth.Authorizer
-	reader atomic.Pointer[admission.Reader]
+	known  authn.Tokens
+	// accounts knows the tokens of service accounts; known all tokens.
+	accounts *token.Authenticator
+	rbac     *rbac.Index
+	graph    *authnode.Graph
+	who      auth.Authenticator
+	may      auth.Authorizer
+	reader   atomic.Pointer[admission.Reader]
+
+	// clients and proxies are the authorities of client certificates and of front
+	// proxies; callers is both, for the TLS handshake to name.
+	clients, proxies, callers *x509.CertPool
+	clientsPEM, proxiesPEM    []byte
 }
 
 func (p *process) newIdentity() (*identity, error) {
@@ -42,11 +49,10 @@ func (p *process) newIdentity() (*identity, error) {
 	}
 	audiences := []string{issuer}
 	id.tokens = &token.Service{Issuer: signer, Audiences: audiences, Objects: id}
-	id.known = token.NewAuthenticator(signer, audiences, id, nil)
-	id.who = authn.WithAnonymous{Authenticator: authn.Union{
-		authn.NewCertificates(func() *x509.CertPool { return p.pki.CA.Pool() }, nil),
-		authn.Bearer{Tokens: id.known},
-	}}
+	id.accounts = token.NewAuthenticator(signer, audiences, id, nil)
+	if err := p.newAuthenticator(id); err != nil {
+		return nil, err
+	}
 	id.may = auth.Chain{auth.Masters{}, authnode.New(id.graph, policy.NodeRules()), id.rbac}
 	return id, nil
 }

@@ -4,7 +4,7 @@
 // change; transactions guarded by modify revisions; ranges at a revision;
 // watches from a revision; compaction.
 //
-// Implementations are mem (tests), disk (one server) and later etcd. Each passes
+// Implementations are mem (tests), disk (one server) and etcd (several servers). Each passes
 // store/storetest. The API server is the only user.
 package store
 
@@ -49,7 +49,9 @@ type Txn struct {
 // Event is one change of one key. Events of one revision are in the order of the
 // transaction's Ops.
 type Event struct {
-	KV      // Value is nil for a deletion; ModRevision is the deletion's revision
+	// KV of a deletion has no Value, the deletion's ModRevision, and the
+	// CreateRevision of what was deleted, or 0 where the store does not keep it.
+	KV
 	Deleted bool
 	Decoded any // Op.Decoded, only where writer and watcher share a process
 }
@@ -62,6 +64,9 @@ type Range struct {
 	Limit      int   // 0: no limit
 	KeysOnly   bool
 	CountOnly  bool
+	// NoCount says that Count is of no interest: it may be any number. Reading a
+	// large range page by page is dear without it.
+	NoCount bool
 }
 
 // RangeResult is what a Range found.
@@ -111,14 +116,15 @@ type Store interface {
 	// (only deletes of absent keys) returns the current revision. Once Commit has
 	// answered, Revision, Range and Watch show at least its revision.
 	// An error of ctx means that nothing was applied. Any other error than a
-	// conflict, ErrInvalid, ErrNoSpace and ErrClosed leaves open whether txn was
-	// applied.
+	// conflict, ErrInvalid, ErrTooLarge, ErrNoSpace and ErrClosed leaves open whether
+	// txn was applied.
 	Commit(ctx context.Context, txn Txn) (revision int64, err error)
 	// Range reads a consistent state. A revision that has been compacted gives
 	// ErrCompacted, one that is still to come ErrFuture.
 	Range(ctx context.Context, r Range) (RangeResult, error)
 	Watch(ctx context.Context, w Watch) (Watcher, error)
-	// Revision is the newest revision that is durable and visible.
+	// Revision is the newest revision that is durable and visible, as far as this
+	// process knows: see Shared.
 	Revision() int64
 	// Compact forgets what is older than revision except the newest value of each
 	// key. Ranges and watches below it then fail with ErrCompacted. Compacting
@@ -128,6 +134,31 @@ type Store interface {
 	Close() error
 }
 
+// Checked is a Store that can tell whether it takes writes.
+type Checked interface {
+	Store
+	// Failure is why the store takes no writes until the process starts again, or nil.
+	Failure() error
+}
+
+// Shared is a Store that other processes write too. Its Revision counts what this
+// process has written and seen.
+type Shared interface {
+	Store
+	// Latest asks for the newest revision as of some moment after the call: what
+	// anybody's Commit had answered before has at most this revision. Watches that
+	// are not Quiet will tell that they have reached it, whoever made it.
+	Latest(ctx context.Context) (int64, error)
+}
+
+// Latest is the newest revision of any store.
+func Latest(ctx context.Context, s Store) (int64, error) {
+	if shared, ok := s.(Shared); ok {
+		return shared.Latest(ctx)
+	}
+	return s.Revision(), nil
+}
+
 // Errors of a closed set; match with errors.Is and errors.As.
 var (
 	ErrCompacted = errors.New("store: the revision asked for has been compacted")
@@ -135,7 +166,11 @@ var (
 	ErrClosed    = errors.New("store: closed")
 	ErrNoSpace   = errors.New("store: no space left for writing")
 	ErrInvalid   = errors.New("store: invalid transaction")
+	ErrTooLarge  = errors.New("store: the transaction is larger than the store takes")
 	ErrInUse     = errors.New("store: the directory is in use by another process")
+	// ErrReadOnly: the disk has failed to sync what was written, so that nothing
+	// written there can be relied on before somebody has looked at it.
+	ErrReadOnly = errors.New("store: read-only since the disk failed to sync: see to the disk, then start skiff again")
 )
 
 // ConflictError says which guard did not hold and what is there instead.

@@ -26,15 +26,21 @@ type Options struct {
 	OldVersions bool
 }
 
-// Default returns the plugins in the order in which Kubernetes runs them.
+// Default returns the plugins in the order in which Kubernetes runs them, without
+// ResourceQuota, which comes after whatever else is to judge.
 func Default(o Options) admission.Chain {
 	c := admission.Chain{
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
-		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &RuntimeClass{}, &DefaultIngressClass{},
+		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &ClaimResize{}, &RuntimeClass{}, &DefaultIngressClass{},
 		&PodResize{},
 	}
 	if o.OldVersions {
 		c = append(admission.Chain{&PodPreset{}}, c...)
+	}
+	if o.Authorizer != nil {
+		// Kubernetes has these between RuntimeClass and DefaultIngressClass: they judge
+		// a kind of their own, so that their place shows nowhere.
+		c = append(c, CertificateApproval{o.Authorizer}, CertificateSigning{o.Authorizer}, CertificateSubjectRestriction{})
 	}
 	if o.Rules != nil && o.Authorizer != nil {
 		c = append(admission.Chain{&Escalation{o.Rules, o.Authorizer}}, c...)
@@ -96,6 +102,7 @@ var (
 	priorityClasses = gr("scheduling.k8s.io", "priorityclasses")
 	storageClasses  = gr("storage.k8s.io", "storageclasses")
 	runtimeClasses  = gr("node.k8s.io", "runtimeclasses")
+	resourceQuotas  = gr("", "resourcequotas")
 	ingressClasses  = gr(networkingGroup, "ingressclasses")
 	podPresets      = gr("settings.k8s.io", "podpresets")
 )

@@ -19,7 +19,7 @@ func (k *Kind) SnapshotAt(ctx context.Context, rev int64) (Snapshot, error) {
 		return Snapshot{tree: s.tree, Revision: rev}, nil
 	}
 	tree := newTree()
-	r := store.Range{Start: k.prefix, End: store.PrefixEnd(k.prefix), Revision: rev, Limit: loadPage}
+	r := store.Range{Start: k.prefix, End: store.PrefixEnd(k.prefix), Revision: rev, Limit: loadPage, NoCount: true}
 	for {
 		res, err := k.cache.store.Range(ctx, r)
 		if err != nil {
@@ -30,7 +30,7 @@ func (k *Kind) SnapshotAt(ctx context.Context, rev int64) (Snapshot, error) {
 			key := kv.Key[len(k.prefix):]
 			e, _ := s.tree.Get(&Entry{Key: key})
 			if e == nil || e.Revision != kv.ModRevision {
-				if e, err = k.decode(key, kv.Value, kv.ModRevision); err != nil {
+				if e, err = k.decode(key, kv.Value, kv.ModRevision, e); err != nil {
 					return Snapshot{}, err
 				}
 			}

@@ -17,7 +17,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"skiff.dev/skiff/apiserver/share"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
@@ -27,16 +31,19 @@ import (
 // Root is the prefix of every key of the API server.
 const Root = "/registry/"
 
-// loadPage is how many keys one range of the initial load asks for.
-const loadPage = 2000
-
 // Cache holds all kinds. Make one with New.
 type Cache struct {
-	store store.Store
-	tel   *telemetry.Telemetry
+	store  store.Store
+	shared store.Shared // the same store, if others write it too; else nil
+	tel    *telemetry.Telemetry
 
 	kinds atomic.Pointer[map[string]*Kind] // by "group/resource"
 	rev   atomic.Int64
+
+	changing sync.Mutex // held while kinds come or go, and while all is read again
+
+	encoded atomic.Int64 // bytes of encodings, at least those that are kept
+	pressed chan struct{}
 
 	mu      sync.Mutex
 	waiters []waiter
@@ -53,7 +60,8 @@ type waiter struct {
 // New loads all objects of the kinds from the store, for which ctx counts, and
 // begins to follow it until Close, whatever becomes of ctx.
 func New(ctx context.Context, s store.Store, ks []*kinds.Kind, tel *telemetry.Telemetry) (*Cache, error) {
-	c := &Cache{store: s, tel: tel, done: make(chan struct{})}
+	c := &Cache{store: s, tel: tel, done: make(chan struct{}), pressed: make(chan struct{}, 1)}
+	c.shared, _ = s.(store.Shared)
 	m := make(map[string]*Kind, len(ks))
 	for _, k := range ks {
 		if !k.Virtual {
@@ -95,12 +103,36 @@ func GroupDir(group string) string {
 // Of finds a kind's part of the cache.
 func (c *Cache) Of(k *kinds.Kind) *Kind { return (*c.kinds.Load())[id(k)] }
 
+// OfResource finds the part of the cache that holds a stored resource.
+func (c *Cache) OfResource(gr schema.GroupResource) (*Kind, bool) {
+	k, ok := (*c.kinds.Load())[GroupDir(gr.Group)+"/"+gr.Resource]
+	return k, ok
+}
+
 // Revision says how far the cache has followed the store.
 func (c *Cache) Revision() int64 { return c.rev.Load() }
 
+// Shared tells whether other processes write the store too.
+func (c *Cache) Shared() bool { return c.shared != nil }
+
+// Latest is a revision that holds everything that was committed before the call,
+// by whomever.
+func (c *Cache) Latest(ctx context.Context) (int64, error) {
+	if c.shared == nil {
+		return c.store.Revision(), nil
+	}
+	return c.shared.Latest(ctx)
+}
+
 // Fresh waits until the cache shows everything that was committed before the
 // call, by whomever.
-func (c *Cache) Fresh(ctx context.Context) error { return c.WaitFor(ctx, c.store.Revision()) }
+func (c *Cache) Fresh(ctx context.Context) error {
+	rev, err := c.Latest(ctx)
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return c.WaitFor(ctx, rev)
+}
 
 // WaitFor waits until the cache shows revision rev.
 func (c *Cache) WaitFor(ctx context.Context, rev int64) error {
@@ -154,45 +186,6 @@ func (c *Cache) advance(rev int64) {
 	c.waiters = kept
 }
 
-// load reads the whole store at one revision.
-func (c *Cache) load(ctx context.Context) (int64, error) {
-	r := store.Range{Start: Root, End: store.PrefixEnd(Root), Limit: loadPage}
-	for {
-		res, err := c.store.Range(ctx, r)
-		if err != nil {
-			return 0, fmt.Errorf("cache: load: %w", err)
-		}
-		for i := range res.KVs {
-			if err := c.loadOne(&res.KVs[i]); err != nil {
-				return 0, err
-			}
-		}
-		r.Revision = res.Revision
-		if !res.More || len(res.KVs) == 0 {
-			break
-		}
-		r.Start = res.KVs[len(res.KVs)-1].Key + "\x00"
-	}
-	for _, k := range *c.kinds.Load() {
-		k.settle(r.Revision)
-	}
-	c.rev.Store(r.Revision)
-	return r.Revision, nil
-}
-
-func (c *Cache) loadOne(kv *store.KV) error {
-	k, key := c.split(kv.Key)
-	if k == nil {
-		return nil // a kind that nobody serves now
-	}
-	e, err := k.decode(key, kv.Value, kv.ModRevision)
-	if err != nil {
-		return err
-	}
-	k.tree.Set(e)
-	return nil
-}
-
 // split finds the kind of a store key and the key within it.
 func (c *Cache) split(key string) (*Kind, string) {
 	rest, ok := strings.CutPrefix(key, Root)
@@ -212,8 +205,13 @@ func (c *Cache) split(key string) (*Kind, string) {
 
 // follow applies the store's batches until ctx ends.
 func (c *Cache) follow(ctx context.Context, w store.Watcher) {
-	defer close(c.done)
-	defer func() { w.Close() }()
+	defer func() {
+		w.Close()
+		close(c.done)
+		for _, k := range *c.kinds.Load() {
+			k.finish()
+		}
+	}()
 	touched := make([]*Kind, 0, 8)
 	for {
 		b, err := w.Next(ctx)
@@ -222,9 +220,8 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 				return
 			}
 			c.tel.Log.Error("the cache lost the store's watch and reads everything again", "err", err)
-			next, err := c.reload(ctx)
-			if err != nil {
-				c.tel.Log.Error("the cache cannot read the store", "err", err)
+			next := c.reloadUntil(ctx)
+			if next == nil {
 				return
 			}
 			w.Close()
@@ -235,6 +232,29 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 		c.advance(b.Revision)
 		for _, k := range touched {
 			k.broadcast()
+		}
+	}
+}
+
+// reloadEvery is the pause between attempts to read a store that fails: an etcd that
+// is away comes back.
+const reloadEvery = time.Second
+
+// reloadUntil reads everything again, however often it takes; nil when ctx has ended
+// or the store was closed.
+func (c *Cache) reloadUntil(ctx context.Context) store.Watcher {
+	for {
+		w, err := c.reload(ctx)
+		if err == nil {
+			return w
+		}
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return nil
+		}
+		c.tel.Log.Error("the cache cannot read the store; it shows what it has and tries again", "err", err)
+		select {
+		case <-time.After(reloadEvery):
+		case <-ctx.Done():
 		}
 	}
 }
@@ -274,6 +294,8 @@ func containsKind(ks []*Kind, k *Kind) bool {
 // reload replaces all trees after the watch was lost. Cursors into the old rings
 // expire.
 func (c *Cache) reload(ctx context.Context) (store.Watcher, error) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	old := *c.kinds.Load()
 	m := make(map[string]*Kind, len(old))
 	for name, k := range old {
@@ -304,21 +326,35 @@ func Key(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-func (k *Kind) decode(key string, value []byte, rev int64) (*Entry, error) {
+// decode reads a stored object; it shares memory with the entry like, which may be
+// nil.
+func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry, error) {
 	obj, err := codec.DecodeStored(k.Kind, value)
 	if err != nil {
-		return nil, &store.CorruptError{Where: k.prefix + key, Err: err}
+		return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+	}
+	if k.Restored != nil {
+		if obj, err = k.Restored(obj); err != nil {
+			return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+		}
+	}
+	if like != nil {
+		obj = share.With(obj, like.Object)
 	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	e := &Entry{Object: obj, Key: key, Revision: rev}
-	e.mark()
+	e.take(k.cache)
 	return e, nil
 }
 
 // Trim gives back the memory of encodings that nobody asked for since the last
 // Trim, and of old events.
 func (c *Cache) Trim() {
+	// What is encoded meanwhile is counted on top.
+	before := c.encoded.Load()
+	kept := 0
 	for _, k := range *c.kinds.Load() {
-		k.trim()
+		kept += k.trim()
 	}
+	c.encoded.Add(int64(kept) - before)
 }

@@ -16,9 +16,10 @@ type Entry struct {
 	// marks has the bits of all labels: see Mark. Set when the cache takes the entry.
 	marks uint64
 
-	mu   sync.Mutex
-	used bool // since the last Trim
-	encs []encoding
+	mu    sync.Mutex
+	used  bool // since the last Trim
+	encs  []encoding
+	cache *Cache // whose encodings these are; nil: nobody counts them
 }
 
 type encoding struct {
@@ -27,9 +28,18 @@ type encoding struct {
 	body    []byte
 }
 
+// maxEncoded is how many bytes of encodings are kept; beyond it each reader gets
+// its own, and maintenance is asked for.
+const maxEncoded = 128 << 20
+
 // Body is the object's encoding without its type (see codec.Body) in one served
-// form: made at most once and shared. Nobody may change it.
-func (e *Entry) Body(m codec.Media, v *kinds.Version) ([]byte, error) {
+// form. It is made once and shared while there is room for it. Nobody may change it.
+func (e *Entry) Body(m codec.Media, v *kinds.Version) ([]byte, error) { return e.body(m, v, false) }
+
+// EventBody is Body for those who tell many watchers of an event: it is always kept.
+func (e *Entry) EventBody(m codec.Media, v *kinds.Version) ([]byte, error) { return e.body(m, v, true) }
+
+func (e *Entry) body(m codec.Media, v *kinds.Version, keep bool) ([]byte, error) {
 	if m == codec.YAML {
 		m = codec.JSON
 	}
@@ -52,18 +62,44 @@ func (e *Entry) Body(m codec.Media, v *kinds.Version) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.encs = append(e.encs, encoding{m, v, body})
+	if e.cache.room(len(body)) || keep {
+		e.encs = append(e.encs, encoding{m, v, body})
+	}
 	return body, nil
 }
 
-// Trim drops the encodings if nobody has asked for one since the last Trim.
-func (e *Entry) Trim() {
+// room counts n bytes of encodings and tells whether they may stay. A nil cache has
+// room for everything.
+func (c *Cache) room(n int) bool {
+	if c == nil {
+		return true
+	}
+	if c.encoded.Add(int64(n)) <= maxEncoded {
+		return true
+	}
+	select {
+	case c.pressed <- struct{}{}:
+	default:
+	}
+	return false
+}
+
+// Pressed tells when more is encoded than may be kept: Trim then soon.
+func (c *Cache) Pressed() <-chan struct{} { return c.pressed }
+
+// Trim drops the encodings if nobody has asked for one since the last Trim, and
+// returns how many bytes stay.
+func (e *Entry) Trim() (kept int) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if !e.used {
 		e.encs = nil
 	}
 	e.used = false
-	e.mu.Unlock()
+	for i := range e.encs {
+		kept += len(e.encs[i].body)
+	}
+	return kept
 }
 
 // Mark is a bit that an entry with this label has in its marks. Others may have it
@@ -84,8 +120,9 @@ func Mark(key, value string) uint64 {
 // certain.
 func (e *Entry) MayHave(marks uint64) bool { return e.marks&marks == marks }
 
-// mark reads the labels once and for all.
-func (e *Entry) mark() {
+// take makes the entry the cache's: it reads the labels once and for all.
+func (e *Entry) take(c *Cache) {
+	e.cache = c
 	for k, v := range e.Object.GetLabels() {
 		e.marks |= Mark(k, v)
 	}

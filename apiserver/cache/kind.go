@@ -8,10 +8,15 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"skiff.dev/skiff/apiserver/share"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/store"
 )
+
+// shareFrom is how many objects a kind has before what is written shares memory
+// with what is there: of fewer, the walk costs more than the memory is worth.
+const shareFrom = 1024
 
 // Kind is one kind's objects and recent events.
 type Kind struct {
@@ -22,11 +27,19 @@ type Kind struct {
 	mu   sync.RWMutex
 	tree *btree.BTreeG[*Entry]
 	last int64 // revision of the newest event
+	read int64 // revision at which the kind was read from the store
 	ring ring
 	wake chan struct{} // closed at the next event; nil when nobody waits
 	feed []func(kinds.Event)
+	// gone is closed when the kind is no longer served; nil for those that stay.
+	gone     chan struct{}
+	goneOnce sync.Once
 
-	snap atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
+	labels   []*labelIndex
+	indexing atomic.Bool
+
+	snap  atomic.Pointer[Snapshot] // of the tree as it is; nil after a change
+	count atomic.Int64             // objects in the tree
 }
 
 func newKind(c *Cache, k *kinds.Kind) *Kind {
@@ -50,9 +63,17 @@ func (k *Kind) Get(namespace, name string) *Entry {
 	return e
 }
 
+// Last is the revision of the kind's newest event.
+func (k *Kind) Last() int64 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.last
+}
+
 // Snapshot is the state of a kind at one revision. It never changes.
 type Snapshot struct {
-	tree *btree.BTreeG[*Entry]
+	tree   *btree.BTreeG[*Entry]
+	labels []*labelIndex
 	// Revision is that of the newest event in the snapshot, or a later one at which
 	// the kind is known to be unchanged.
 	Revision int64
@@ -65,7 +86,7 @@ func (k *Kind) Snapshot() Snapshot {
 	if s == nil {
 		s = k.freeze()
 	}
-	return Snapshot{tree: s.tree, Revision: max(rev, s.Revision)}
+	return Snapshot{tree: s.tree, labels: s.labels, Revision: max(rev, s.Revision)}
 }
 
 func (k *Kind) freeze() *Snapshot {
@@ -74,7 +95,7 @@ func (k *Kind) freeze() *Snapshot {
 	if s := k.snap.Load(); s != nil {
 		return s
 	}
-	s := &Snapshot{tree: k.tree.Copy(), Revision: k.last}
+	s := &Snapshot{tree: k.tree.Copy(), labels: k.copyLabels(), Revision: k.last}
 	k.snap.Store(s)
 	return s
 }
@@ -91,14 +112,7 @@ func (s Snapshot) Ascend(namespace, after string, f func(*Entry) bool) {
 // AscendMarked is Ascend for the entries alone that may have labels with all these
 // marks. Of the others only one word is looked at: most of their memory is far away.
 func (s Snapshot) AscendMarked(namespace, after string, marks uint64, f func(*Entry) bool) {
-	prefix := ""
-	if namespace != "" {
-		prefix = namespace + "/"
-	}
-	start := prefix
-	if after >= start && after != "" {
-		start = after + "\x00"
-	}
+	prefix, start := bounds(namespace, after)
 	passed := 0
 	visit := func(e *Entry) bool {
 		if !e.MayHave(marks) {
@@ -118,21 +132,64 @@ func (s Snapshot) AscendMarked(namespace, after string, marks uint64, f func(*En
 	s.tree.Ascend(&Entry{Key: start}, visit)
 }
 
+// bounds are what the keys of a namespace begin with, and where to begin among them.
+func bounds(namespace, after string) (prefix, start string) {
+	if namespace != "" {
+		prefix = namespace + "/"
+	}
+	start = prefix
+	if after >= start && after != "" {
+		start = after + "\x00"
+	}
+	return prefix, start
+}
+
 // Get finds an object in the snapshot.
 func (s Snapshot) Get(namespace, name string) *Entry {
 	e, _ := s.tree.Get(&Entry{Key: Key(namespace, name)})
 	return e
 }
 
+// Thin returns an object equal to obj, which is about to be written under key, that
+// uses the memory of the version it replaces or, if it is new, of its neighbour: the
+// pods of one ReplicaSet, or two reports of one node, differ in little. In a small
+// kind it is obj itself.
+func (k *Kind) Thin(key string, obj kinds.Object, old *Entry) kinds.Object {
+	if k.count.Load() < shareFrom {
+		return obj
+	}
+	if old == nil {
+		if old = k.neighbour(key); old == nil {
+			return obj
+		}
+	}
+	return share.With(obj, old.Object)
+}
+
+// neighbour is the entry before key.
+func (k *Kind) neighbour(key string) (found *Entry) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	k.tree.Descend(&Entry{Key: key}, func(e *Entry) bool {
+		found = e
+		return e.Key == key
+	})
+	return found
+}
+
 // settle ends the load at rev.
 func (k *Kind) settle(rev int64) {
-	k.last = rev
+	k.last, k.read = rev, rev
+	k.count.Store(int64(k.tree.Len()))
 	k.ring.lost = rev
 }
 
 // applyLocked takes one event of the store in. It owns the writer's Entry, which
 // nobody else has seen yet.
 func (k *Kind) applyLocked(key string, ev *store.Event) {
+	if ev.ModRevision <= k.read {
+		return // it was there when the kind was read
+	}
 	old, _ := k.tree.Get(&Entry{Key: key})
 	var next *Entry
 	switch {
@@ -149,11 +206,11 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		if e, ok := ev.Decoded.(*Entry); ok {
 			e.Key, e.Revision = key, ev.ModRevision
 			e.Object.SetResourceVersion(strconv.FormatInt(ev.ModRevision, 10))
-			e.mark()
+			e.take(k.cache)
 			next = e
 		} else {
 			var err error
-			if next, err = k.decode(key, ev.Value, ev.ModRevision); err != nil {
+			if next, err = k.decode(key, ev.Value, ev.ModRevision, old); err != nil {
 				k.cache.tel.Log.Error("an object of the store cannot be read", "key", ev.Key, "err", err)
 				return
 			}
@@ -162,8 +219,12 @@ func (k *Kind) applyLocked(key string, ev *store.Event) {
 		k.ring.add(Event{Old: old, New: next, Revision: ev.ModRevision})
 		k.tell(old, next, ev.ModRevision)
 	}
+	for _, x := range k.labels {
+		x.change(old, next)
+	}
 	k.last = ev.ModRevision
 	k.snap.Store(nil)
+	k.count.Store(int64(k.tree.Len()))
 }
 
 // tell hands a change to those who follow the kind in step.
@@ -228,7 +289,8 @@ func (k *Kind) retell(fresh *btree.BTreeG[*Entry], rev int64) {
 func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.mu.Lock()
 	k.retell(fresh.tree, rev)
-	k.tree = fresh.tree
+	k.tree, k.labels = fresh.tree, nil
+	k.count.Store(int64(k.tree.Len()))
 	k.last = rev
 	k.ring.reset(rev)
 	k.snap.Store(nil)
@@ -236,12 +298,18 @@ func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.broadcast()
 }
 
-func (k *Kind) trim() {
+func (k *Kind) trim() (kept int) {
 	k.mu.Lock()
 	k.ring.trim()
+	k.trimLabels()
+	old := k.ring.replaced()
 	k.mu.Unlock()
+	for _, e := range old {
+		kept += e.Trim()
+	}
 	k.Snapshot().Ascend("", "", func(e *Entry) bool {
-		e.Trim()
+		kept += e.Trim()
 		return true
 	})
+	return kept
 }

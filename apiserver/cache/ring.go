@@ -115,3 +115,18 @@ func (r *ring) trim() {
 		r.shrink(size)
 	}
 }
+
+// replaced are the entries that the ring alone still holds.
+func (r *ring) replaced() []*Entry {
+	var out []*Entry
+	for p := r.tail(); p < r.head; p++ {
+		ev := &r.buf[r.index(p)]
+		if ev.Old != nil {
+			out = append(out, ev.Old)
+		}
+		if ev.Gone != nil {
+			out = append(out, ev.Gone)
+		}
+	}
+	return out
+}

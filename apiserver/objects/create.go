@@ -45,9 +45,13 @@ func (e *Engine) Create(ctx context.Context, r *Request, obj kinds.Object, o *me
 	dedupOwners(r, obj, false)
 	obj = e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(o.FieldManager, r.Agent))
 
-	a := e.admissionRequest(r, admission.Create, obj, nil, o, dryRun(o.DryRun))
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	a := e.admission(r, admission.Create, obj, nil, o, dryRun(o.DryRun))
+	if err := e.mutate(ctx, r, a); err != nil {
+		return nil, err
+	}
+	obj = a.Object
+	if err := ensureNamespace(r, obj); err != nil {
+		return nil, err
 	}
 	dedupOwners(r, obj, true)
 	if obj.GetName() != "" || obj.GetGenerateName() == "" {
@@ -92,10 +96,23 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 	}
 	a.Object = obj
 	a.Name = obj.GetName()
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	for {
+		entry, err := e.admitCreation(ctx, kc, r, obj, a, dry, generated)
+		if err == errTogether {
+			continue
+		}
+		stored = err == nil && !dry
+		return entry, err
 	}
-	e.flushWarnings(r, a)
+}
+
+// admitCreation is the last step of a creation: the validating phase of admission,
+// and the store.
+func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, a *admission.Request, dry, generated bool) (*cache.Entry, error) {
+	defer a.Finish()
+	if err := e.validate(ctx, r, a); err != nil {
+		return nil, err
+	}
 	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" && !dry {
 		// storage/etcd3 refuses this, after everything else, with a plain error.
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
@@ -108,19 +125,20 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 		return nil, alreadyExists(r, obj, there, generated)
 	}
 	if dry {
-		return &cache.Entry{Object: obj}, nil
+		return answer(r, obj, 0)
 	}
-	entry, err := e.put(ctx, kc, r, obj, nil)
+	entry, err := e.put(ctx, kc, r, obj, nil, a.Together...)
 	if err == errConflict {
 		return nil, alreadyExists(r, obj, kc.Get(r.Namespace, obj.GetName()), generated)
 	}
-	stored = err == nil
 	return entry, err
 }
 
 // current tells whether the cache is up to date, so that what it says need not be
 // asked of the store.
-func (e *Engine) current(*cache.Entry) bool { return e.Cache.Revision() >= e.Store.Revision() }
+func (e *Engine) current(*cache.Entry) bool {
+	return !e.Cache.Shared() && e.Cache.Revision() >= e.Store.Revision()
+}
 
 func alreadyExists(r *Request, obj kinds.Object, there *cache.Entry, generated bool) error {
 	var err *apierrors.StatusError
@@ -144,6 +162,7 @@ func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	identify(r, obj)
 	var errs field.ErrorList
 	last := k.MetaLast
 	if r.Version != nil && r.Version.Validate != nil {

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -72,6 +73,13 @@ type Request struct {
 	User      *auth.User
 	Agent     string // the client's User-Agent, the default field manager
 	Warn      func(text string)
+	// Annotate gets what admission wants audit to record; may be nil.
+	Annotate func(admission.AuditAnnotation)
+	// Admitted says that the request was judged as another one already: an eviction
+	// that deletes. It is not judged again.
+	Admitted bool
+	// inCollection says that the object is deleted with its collection.
+	inCollection bool
 }
 
 func (r *Request) warn(text string) {
@@ -103,6 +111,37 @@ func (e *Engine) Get(ctx context.Context, r *Request) (*cache.Entry, error) {
 	return nil, apierrors.NewNotFound(resourceOf(r), r.Name)
 }
 
+// load finds an object in the form in which the request's kind works on it; nil if
+// there is none.
+func (e *Engine) load(kc *cache.Kind, r *Request) (*cache.Entry, error) {
+	found := kc.Get(r.Namespace, r.Name)
+	if found == nil || r.Kind.FromCache == nil {
+		return found, nil
+	}
+	obj, err := r.Kind.FromCache(found.Object)
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Entry{Object: obj, Key: found.Key, Revision: found.Revision}, nil
+}
+
+// held is an object of the request's kind as the cache holds it.
+func held(r *Request, obj kinds.Object) (kinds.Object, error) {
+	if r.Kind.ToCache == nil {
+		return obj, nil
+	}
+	return r.Kind.ToCache(obj)
+}
+
+// answer is an entry that no cache holds: what a dry run would have made.
+func answer(r *Request, obj kinds.Object, revision int64) (*cache.Entry, error) {
+	obj, err := held(r, obj)
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Entry{Object: obj, Revision: revision}, nil
+}
+
 // resourceOf names the resource in errors, in the group that the client speaks.
 func resourceOf(r *Request) schema.GroupResource {
 	if r.Version != nil {
@@ -111,50 +150,117 @@ func resourceOf(r *Request) schema.GroupResource {
 	return r.Kind.GroupResource()
 }
 
-func (e *Engine) admissionRequest(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
+// admission is the request as plugins see it. What they warn of is told at once,
+// also where the request is refused.
+func (e *Engine) admission(r *Request, op admission.Operation, obj, old kinds.Object, options runtime.Object, dryRun bool) *admission.Request {
 	return &admission.Request{
 		Operation: op, Kind: r.Kind, Requested: codec.GVK(r.Kind, r.Version),
-		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub,
+		Namespace: r.Namespace, Name: r.Name, Subresource: r.Sub, InCollection: r.inCollection,
 		Object: obj, Old: old, Options: options, DryRun: dryRun, User: r.User,
+		OnWarn: r.warn, OnAnnotate: r.Annotate,
 	}
 }
 
-func (e *Engine) flushWarnings(r *Request, a *admission.Request) {
-	for _, w := range a.Warnings() {
-		r.warn(w)
+// mutate runs the mutating phase; the object to go on with is a's.
+func (e *Engine) mutate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
 	}
+	if err := e.Admission.Mutate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
 }
 
-// errConflict says that the object changed between read and write.
-var errConflict = errors.New("objects: the object was changed meanwhile")
+// validate runs the validating phase.
+func (e *Engine) validate(ctx context.Context, r *Request, a *admission.Request) error {
+	if r.Admitted {
+		return nil
+	}
+	if err := e.Admission.Validate(ctx, a); err != nil {
+		return admissionError(r, err)
+	}
+	return nil
+}
 
-// put writes obj if the object's last change is still guard (0: it does not
-// exist), and waits for the cache. It owns obj.
-func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry) (*cache.Entry, error) {
+// errConflict says that the object changed between read and write, errTogether that
+// one that had to change with it did.
+var (
+	errConflict = errors.New("objects: the object was changed meanwhile")
+	errTogether = errors.New("objects: what has to change together with the object was changed meanwhile")
+)
+
+// put writes obj if old is still its last change (nil: it does not exist), with all
+// that admission wants stored together, and waits for the cache. It owns obj.
+func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry, with ...admission.Together) (*cache.Entry, error) {
 	obj.SetSelfLink("")
 	obj.SetResourceVersion("")
+	obj, err := held(r, obj)
+	if err != nil {
+		return nil, err
+	}
 	value, err := codec.EncodeStored(kc.Kind, obj)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	var guard int64
 	if old != nil {
-		if same(kc.Kind, old.Object, value) {
-			return old, nil
+		if same, ok := e.same(kc, r, old, value); ok {
+			return same, nil
 		}
 		guard = old.Revision
 	}
-	entry := &cache.Entry{Object: obj}
+	entry := &cache.Entry{Object: kc.Thin(cache.Key(r.Namespace, obj.GetName()), obj, old)}
 	key := kc.StoreKey(r.Namespace, obj.GetName())
-	rev, err := e.Store.Commit(ctx, store.Txn{
+	txn := store.Txn{
 		Guards: []store.Guard{{Key: key, ModRevision: guard}},
 		Ops:    []store.Op{{Key: key, Value: value, Decoded: entry}},
-	})
-	if err != nil {
-		return nil, e.commitError(ctx, err)
 	}
-	return entry, e.Cache.WaitFor(context.WithoutCancel(ctx), rev)
+	for i := range with {
+		if err := e.together(&txn, &with[i]); err != nil {
+			return nil, err
+		}
+	}
+	rev, err := e.Store.Commit(ctx, txn)
+	if err != nil {
+		return nil, e.commitError(ctx, key, err)
+	}
+	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
+		return nil, err
+	}
+	if entry.Revision != rev {
+		// The event came without the entry: another store's watch, or the cache has
+		// read everything again. Nobody else has seen it, then.
+		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
+		entry.Object.SetResourceVersion(strconv.FormatInt(rev, 10))
+	}
+	return entry, nil
 }
+
+// together adds the change of another object's status to a transaction.
+func (e *Engine) together(txn *store.Txn, t *admission.Together) error {
+	kc, ok := e.Cache.OfResource(t.Resource)
+	if !ok {
+		return apierrors.NewInternalError(fmt.Errorf("no kind %s", t.Resource))
+	}
+	revision, err := strconv.ParseInt(t.Old.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("the revision of %s %s: %w", t.Resource, t.Old.GetName(), err))
+	}
+	obj := e.Owners.Update(kc.Kind, nil, "status", t.Old, t.New, ownManager)
+	obj.SetResourceVersion("")
+	value, err := codec.EncodeStored(kc.Kind, obj)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	key := kc.StoreKey(obj.GetNamespace(), obj.GetName())
+	txn.Guards = append(txn.Guards, store.Guard{Key: key, ModRevision: revision})
+	txn.Ops = append(txn.Ops, store.Op{Key: key, Value: value, Decoded: &cache.Entry{Object: obj}})
+	return nil
+}
+
+// ownManager is the field manager of what the server writes by itself.
+const ownManager = "kube-apiserver"
 
 // remove deletes the object if its last change is still old's.
 func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *cache.Entry) (*cache.Entry, error) {
@@ -164,7 +270,7 @@ func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *ca
 		Ops:    []store.Op{{Key: key, Delete: true}},
 	})
 	if err != nil {
-		return nil, e.commitError(ctx, err)
+		return nil, e.commitError(ctx, key, err)
 	}
 	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
 		return nil, err
@@ -177,18 +283,26 @@ func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *ca
 	return &cache.Entry{Object: gone, Key: old.Key, Revision: rev}, nil
 }
 
-// commitError waits, after a lost race, until the cache has seen the winner.
-func (e *Engine) commitError(ctx context.Context, err error) error {
+// commitError waits, after a lost race, until the cache has seen the winner. key is
+// that of the object itself.
+func (e *Engine) commitError(ctx context.Context, key string, err error) error {
 	var conflict *store.ConflictError
 	if errors.As(err, &conflict) {
-		rev := e.Store.Revision()
 		if conflict.Current != nil {
-			rev = max(rev, conflict.Current.ModRevision)
+			err = e.Cache.WaitFor(ctx, conflict.Current.ModRevision)
+		} else {
+			err = e.Cache.Fresh(ctx)
 		}
-		if err := e.Cache.WaitFor(ctx, rev); err != nil {
+		if err != nil {
 			return err
 		}
+		if conflict.Guard.Key != key {
+			return errTogether
+		}
 		return errConflict
+	}
+	if errors.Is(err, store.ErrTooLarge) {
+		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	}
 	if errors.Is(err, store.ErrNoSpace) {
 		return &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -199,12 +313,36 @@ func (e *Engine) commitError(ctx context.Context, err error) error {
 	return apierrors.NewInternalError(err)
 }
 
-// same tells whether old is stored as value already.
-func same(k *kinds.Kind, old kinds.Object, value []byte) bool {
-	bare := codec.Shallow(old)
+// freshness decides whether an error counts that rests on what the cache showed:
+// only if that was the state at some moment after the request began.
+type freshness struct{ need int64 }
+
+// counts tells whether an error of an attempt that began with the cache at
+// revision shown counts. If not, it has waited until the cache shows more.
+func (f *freshness) counts(ctx context.Context, e *Engine, shown int64) (bool, error) {
+	if f.need == 0 {
+		var err error
+		if f.need, err = e.Cache.Latest(ctx); err != nil {
+			return false, err
+		}
+	}
+	if shown >= f.need {
+		return true, nil
+	}
+	return false, e.Cache.WaitFor(ctx, f.need)
+}
+
+// same returns the cache's entry of old if it is stored as value already.
+func (e *Engine) same(kc *cache.Kind, r *Request, old *cache.Entry, value []byte) (*cache.Entry, bool) {
+	if r.Kind.FromCache != nil {
+		if old = kc.Get(r.Namespace, r.Name); old == nil {
+			return nil, false
+		}
+	}
+	bare := codec.Shallow(old.Object)
 	bare.SetResourceVersion("")
-	have, err := codec.EncodeStored(k, bare)
-	return err == nil && bytes.Equal(have, value)
+	have, err := codec.EncodeStored(kc.Kind, bare)
+	return old, err == nil && bytes.Equal(have, value)
 }
 
 func dryRun(opts []string) bool { return len(opts) > 0 }

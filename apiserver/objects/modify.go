@@ -1,12 +1,14 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"skiff.dev/skiff/apiserver/admission"
@@ -19,9 +21,7 @@ type Modification struct {
 	// UID and ResourceVersion, where not empty, must be the stored object's.
 	UID             types.UID
 	ResourceVersion string
-	// View, where not nil, is what was posted: admission sees it.
-	View    runtime.Object
-	Options *metav1.CreateOptions
+	Options         *metav1.CreateOptions
 	// Change changes a copy. Its error ends the modification.
 	Change func(obj kinds.Object) error
 }
@@ -32,15 +32,14 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 	if err != nil {
 		return err
 	}
-	if m.View != nil {
-		if err := e.Connect(ctx, r, m.View, m.Options); err != nil {
-			return err
-		}
-	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
-		old := kc.Get(r.Namespace, r.Name)
-		err := func() error {
+		old, err := e.load(kc, r)
+		if err != nil {
+			return err
+		}
+		err = func() error {
 			if old == nil {
 				return apierrors.NewNotFound(resourceOf(r), r.Name)
 			}
@@ -71,31 +70,56 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 		if err == errConflict {
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return err
-			}
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return cmp.Or(stale, err)
 		}
-		return err
 	}
 }
 
-// Connect asks admission about something posted to a subresource.
-func (e *Engine) Connect(ctx context.Context, r *Request, view runtime.Object, o *metav1.CreateOptions) error {
-	var options runtime.Object
-	dry := false
-	if o != nil {
-		options, dry = o, dryRun(o.DryRun)
+// Posted is something posted to a subresource, or a review, on its way through
+// admission.
+type Posted struct {
+	e *Engine
+	r *Request
+	a *admission.Request
+}
+
+// Post runs the mutating phase on view, which was posted to a subresource with the
+// kind gvk. The caller owns view and goes on with what View returns.
+func (e *Engine) Post(ctx context.Context, r *Request, gvk schema.GroupVersionKind, view runtime.Object, o *metav1.CreateOptions) (*Posted, error) {
+	a := e.admission(r, admission.Create, nil, nil, o, dryRun(o.DryRun))
+	a.View, a.ViewKind = view, gvk
+	return &Posted{e, r, a}, e.mutate(ctx, r, a)
+}
+
+// Stream is Post for what a stream or a proxy to parent was asked for.
+func (e *Engine) Stream(ctx context.Context, r *Request, parent kinds.Object, gvk schema.GroupVersionKind, options runtime.Object) (*Posted, error) {
+	a := e.admission(r, admission.Connect, nil, parent, nil, false)
+	a.View, a.ViewKind = options, gvk
+	return &Posted{e, r, a}, e.mutate(ctx, r, a)
+}
+
+// PostOwn is Post for an object of a kind that is answered, not stored.
+func (e *Engine) PostOwn(ctx context.Context, r *Request, obj kinds.Object, o *metav1.CreateOptions) (*Posted, error) {
+	a := e.admission(r, admission.Create, obj, nil, o, dryRun(o.DryRun))
+	return &Posted{e, r, a}, e.mutate(ctx, r, a)
+}
+
+// View is what was posted, as admission left it.
+func (p *Posted) View() runtime.Object {
+	if p.a.Object != nil {
+		return p.a.Object
 	}
-	a := e.admissionRequest(r, admission.Create, nil, nil, options, dry)
-	a.View = view
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return admissionError(r, err)
+	return p.a.View
+}
+
+// Validate runs the validating phase on view, which follows from View.
+func (p *Posted) Validate(ctx context.Context, view runtime.Object) error {
+	if obj, ok := view.(kinds.Object); ok && p.a.Object != nil {
+		p.a.Object = obj
+	} else {
+		p.a.View = view
 	}
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return admissionError(r, err)
-	}
-	e.flushWarnings(r, a)
-	return nil
+	defer p.a.Finish()
+	return p.e.validate(ctx, p.r, p.a)
 }

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type change struct {
 	// make returns the new object, managed fields included. old is nil where there
 	// is no object yet. It may be called again after a lost race.
 	make func(old *cache.Entry) (kinds.Object, error)
+	// view, where make is nil, returns the new state of a view of old; admission
+	// judges it, not the object behind it.
+	view func(old *cache.Entry) (*viewWrite, error)
 	// uid, if not empty, must be the stored object's.
 	uid         types.UID
 	allowCreate bool
@@ -83,32 +87,32 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 	if r.Kind.Namespaced && r.Namespace == "" {
 		return nil, false, apierrors.NewBadRequest("Namespace parameter required.")
 	}
+	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
 		entry, created, err := e.changeOnce(ctx, kc, r, c)
 		switch {
 		case err == nil:
 			return entry, created, nil
-		case err == errConflict:
+		case err == errConflict || err == errTogether:
 			c.quiet = true
 			if ctx.Err() != nil {
 				return nil, false, ctx.Err()
 			}
 			continue
 		}
-		if now := e.Store.Revision(); shown < now {
-			if err := e.Cache.WaitFor(ctx, now); err != nil {
-				return nil, false, err
-			}
-			c.quiet = true
-			continue
+		if counts, stale := fresh.counts(ctx, e, shown); stale != nil || counts {
+			return nil, false, cmp.Or(stale, err)
 		}
-		return nil, false, err
+		c.quiet = true
 	}
 }
 
 func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *change) (*cache.Entry, bool, error) {
-	old := kc.Get(r.Namespace, r.Name)
+	old, err := e.load(kc, r)
+	if err != nil {
+		return nil, false, err
+	}
 	if old == nil {
 		if !c.allowCreate {
 			return nil, false, apierrors.NewNotFound(resourceOf(r), r.Name)
@@ -120,13 +124,15 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return nil, false, preconditionError(r, c.dry, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", c.uid, old.Object.GetUID()))
 	}
-	obj, err := c.make(old)
+	a, w, err := e.admitChange(ctx, r, c, old)
 	if err != nil {
 		return nil, false, err
 	}
-	a := e.admissionRequest(r, admission.Update, obj, old.Object, c.options, c.dry)
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, false, admissionError(r, err)
+	obj := a.Object
+	if w != nil {
+		if obj, err = w.parent(a.View, w.manager); err != nil {
+			return nil, false, err
+		}
 	}
 	dedupOwners(r, obj, true)
 	if err := checkRevision(r, obj, old.Object); err != nil {
@@ -144,30 +150,60 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return nil, false, err
 	}
 	keepTimes(obj, old.Object)
-	if err := e.Admission.Validate(ctx, a); err != nil {
-		return nil, false, admissionError(r, err)
+	if w != nil {
+		if a.View, err = w.row.Get(obj); err != nil {
+			return nil, false, apierrors.NewInternalError(err)
+		}
 	}
-	if !c.quiet {
-		e.flushWarnings(r, a)
+	defer a.Finish()
+	if err := e.validate(ctx, r, a); err != nil {
+		return nil, false, err
 	}
 	if r.Kind.DefaultStored {
 		r.Kind.Default(obj)
 	}
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
-			return &cache.Entry{Object: obj}, false, nil
+			entry, err := answer(r, obj, 0)
+			return entry, false, err
 		}
 		if _, err := e.remove(ctx, kc, r, old); err != nil {
 			return nil, false, err
 		}
-		return &cache.Entry{Object: obj, Revision: old.Revision}, false, nil
+		entry, err := answer(r, obj, old.Revision)
+		return entry, false, err
 	}
 	if c.dry {
-		return e.dryUpdate(kc, obj, old), false, nil
+		entry, err := e.dryUpdate(kc, r, obj, old)
+		return entry, false, err
 	}
-	entry, err := e.put(ctx, kc, r, obj, old)
+	entry, err := e.put(ctx, kc, r, obj, old, a.Together...)
 	stored = err == nil
 	return entry, false, err
+}
+
+// admitChange makes the new object, or the new state of a view, and runs the
+// mutating phase on it.
+func (e *Engine) admitChange(ctx context.Context, r *Request, c *change, old *cache.Entry) (*admission.Request, *viewWrite, error) {
+	if c.view == nil {
+		obj, err := c.make(old)
+		if err != nil {
+			return nil, nil, err
+		}
+		a := e.admission(r, admission.Update, obj, old.Object, c.options, c.dry)
+		err = e.mutate(ctx, r, a)
+		if err == nil {
+			err = ensureNamespace(r, a.Object)
+		}
+		return a, nil, err
+	}
+	w, err := c.view(old)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := e.admission(r, admission.Update, nil, old.Object, c.options, c.dry)
+	a.View, a.OldView, a.ViewKind = w.next, w.live, w.row.Kind
+	return a, w, e.mutate(ctx, r, a)
 }
 
 // preconditionError words a uid or revision that is not the stored object's, with
@@ -188,6 +224,9 @@ func preconditionError(r *Request, dry bool, text string) error {
 	case "apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io":
 		dir = r.Kind.Group + "/" + dir
 	}
+	if r.Kind.Custom != nil {
+		dir = r.Kind.Group + "/" + dir
+	}
 	key := "/" + dir + "/" + cache.Key(r.Namespace, r.Name)
 	if !dry { // a dry run has the key without the storage's prefix
 		key = "/registry" + key
@@ -197,13 +236,19 @@ func preconditionError(r *Request, dry bool, text string) error {
 }
 
 // dryUpdate answers what an update would have answered, at the old revision.
-func (e *Engine) dryUpdate(kc *cache.Kind, obj kinds.Object, old *cache.Entry) *cache.Entry {
+func (e *Engine) dryUpdate(kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry) (*cache.Entry, error) {
 	obj.SetResourceVersion("")
-	if value, err := codec.EncodeStored(kc.Kind, obj); err == nil && same(kc.Kind, old.Object, value) {
-		return old
+	entry, err := answer(r, obj, old.Revision)
+	if err != nil {
+		return nil, err
 	}
-	obj.SetResourceVersion(old.Object.GetResourceVersion())
-	return &cache.Entry{Object: obj, Revision: old.Revision}
+	if value, err := codec.EncodeStored(kc.Kind, entry.Object); err == nil {
+		if same, ok := e.same(kc, r, old, value); ok {
+			return same, nil
+		}
+	}
+	entry.Object.SetResourceVersion(old.Object.GetResourceVersion())
+	return entry, nil
 }
 
 // createByChange is an update (PUT of some kinds, or apply) of what does not
@@ -213,9 +258,13 @@ func (e *Engine) createByChange(ctx context.Context, kc *cache.Kind, r *Request,
 	if err != nil {
 		return nil, err
 	}
-	a := e.admissionRequest(r, admission.Create, obj, nil, c.options, c.dry)
-	if err := e.Admission.Mutate(ctx, a); err != nil {
-		return nil, admissionError(r, err)
+	a := e.admission(r, admission.Create, obj, nil, toCreate(c.options), c.dry)
+	if err := e.mutate(ctx, r, a); err != nil {
+		return nil, err
+	}
+	obj = a.Object
+	if err := ensureNamespace(r, obj); err != nil {
+		return nil, err
 	}
 	dedupOwners(r, obj, true)
 	if err := e.mayCreate(ctx, r); err != nil {
@@ -227,6 +276,15 @@ func (e *Engine) createByChange(ctx context.Context, kc *cache.Kind, r *Request,
 		return nil, errConflict
 	}
 	return entry, err
+}
+
+// toCreate are the options of an update as those of the creation that it turned out
+// to be.
+func toCreate(o runtime.Object) runtime.Object {
+	if u, ok := o.(*metav1.UpdateOptions); ok {
+		return &metav1.CreateOptions{DryRun: u.DryRun, FieldManager: u.FieldManager, FieldValidation: u.FieldValidation}
+	}
+	return o
 }
 
 func wipeKeepUID(obj kinds.Object) {

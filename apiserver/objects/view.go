@@ -28,12 +28,12 @@ func (e *Engine) UpdateView(ctx context.Context, r *Request, row *kinds.Subresou
 	manager := managerName(o.FieldManager, r.Agent)
 	entry, _, err := e.change(ctx, r, &change{
 		options: o, dry: dryRun(o.DryRun),
-		make: func(old *cache.Entry) (kinds.Object, error) {
+		view: func(old *cache.Entry) (*viewWrite, error) {
 			w, err := e.beginView(r, row, old)
 			if err != nil {
 				return nil, err
 			}
-			return w.set(view.DeepCopyObject(), manager)
+			return w, w.set(view.DeepCopyObject(), manager)
 		},
 	})
 	return entry, err
@@ -49,20 +49,20 @@ func (e *Engine) PatchView(ctx context.Context, r *Request, row *kinds.Subresour
 	entry, _, err := e.change(ctx, r, &change{
 		options: &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager, FieldValidation: o.FieldValidation},
 		dry:     dryRun(o.DryRun),
-		make: func(old *cache.Entry) (kinds.Object, error) {
+		view: func(old *cache.Entry) (*viewWrite, error) {
 			w, err := e.beginView(r, row, old)
 			if err != nil {
 				return nil, err
 			}
 			if pt == types.ApplyPatchType && w.scale != nil {
-				return p.applyView(w)
+				return w, p.applyView(w)
 			}
 			into := reflect.New(reflect.TypeOf(empty).Elem()).Interface().(runtime.Object)
 			if err := p.patchView(row, w.live, into); err != nil {
 				return nil, err
 			}
 			p.warned = true
-			return w.set(into, p.manager)
+			return w, w.set(into, p.manager)
 		},
 	})
 	return entry, err
@@ -76,10 +76,17 @@ type viewWrite struct {
 	old   *cache.Entry
 	live  runtime.Object   // the view as it is
 	scale *ownership.Scale // nil where the view is no Scale
+	// next is the view as it shall be, after set; manager wrote it.
+	next    runtime.Object
+	manager string
 }
 
 func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry) (*viewWrite, error) {
-	live, err := row.Get(old.Object)
+	begin := row.Get
+	if row.Base != nil {
+		begin = row.Base
+	}
+	live, err := begin(old.Object)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -113,21 +120,22 @@ func (w *viewWrite) check(m metav1.Object) error {
 	return nil
 }
 
-// set makes the new parent from a changed view.
-func (w *viewWrite) set(view runtime.Object, manager string) (kinds.Object, error) {
+// set notes the new state of the view.
+func (w *viewWrite) set(view runtime.Object, manager string) error {
 	m, err := meta.Accessor(view)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return apierrors.NewInternalError(err)
 	}
 	if err := w.check(m); err != nil {
-		return nil, err
+		return err
 	}
 	if w.scale != nil {
 		if view, err = w.scale.Update(w.live, view, manager); err != nil {
-			return nil, apierrors.NewInternalError(err)
+			return apierrors.NewInternalError(err)
 		}
 	}
-	return w.parent(view, manager)
+	w.next, w.manager = view, manager
+	return nil
 }
 
 // parent puts the view's contents and owners into a copy of the parent.
@@ -143,7 +151,9 @@ func (w *viewWrite) parent(view runtime.Object, manager string) (kinds.Object, e
 	if err != nil {
 		return nil, err
 	}
-	obj.SetResourceVersion(m.GetResourceVersion())
+	if rv := m.GetResourceVersion(); rv != "" || !w.r.Kind.RequireRevision {
+		obj.SetResourceVersion(rv)
+	}
 	if w.scale == nil {
 		return w.e.Owners.Update(w.r.Kind, w.r.Version, w.r.Sub, w.old.Object, obj, manager), nil
 	}
@@ -156,19 +166,20 @@ func (w *viewWrite) parent(view runtime.Object, manager string) (kinds.Object, e
 }
 
 // applyView merges a server-side apply into a scale.
-func (p *patcher) applyView(w *viewWrite) (kinds.Object, error) {
+func (p *patcher) applyView(w *viewWrite) error {
 	doc, strictErr, err := codec.ApplyPatch(p.data, p.how.strict())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	view, err := w.scale.Apply(w.live, &unstructured.Unstructured{Object: doc}, p.manager, p.force)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if strictErr != nil && p.how == metav1.FieldValidationStrict {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", strictErr))
+		return apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", strictErr))
 	}
-	return w.parent(view, p.manager)
+	w.next, w.manager = view, p.manager
+	return nil
 }
 
 // patchView applies the patch to view and reads the result into into.

@@ -38,7 +38,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	if _, err := exec.LookPath("kubectl"); err != nil {
-		t.Skip("needs kubectl on the path")
+		t.Skip("needs kubectl in the path: make bin/kubectl")
 	}
 	dir := t.TempDir()
 	server := httptest.NewUnstartedServer(nil)

@@ -19,7 +19,7 @@ import (
 	"skiff.dev/skiff/auth/pki"
 )
 
-func material(t *testing.T) *pki.Material {
+func material(t testing.TB) *pki.Material {
 	t.Helper()
 	m, err := pki.Ensure(t.TempDir(), pki.Options{NodeName: "n1"})
 	if err != nil {
@@ -140,57 +140,6 @@ func TestReview(t *testing.T) {
 	}
 	if _, err := Review(f, nil, review("")); err == nil || err.Error() != "token is required for TokenReview in authentication" {
 		t.Error(err)
-	}
-}
-
-// only allows what it lists: "resource ns/name".
-type only []string
-
-func (o only) Authorize(_ context.Context, a *auth.Attributes) (auth.Decision, string, error) {
-	r := a.Resource
-	if a.Subresource != "" {
-		r += "/" + a.Subresource
-	}
-	if a.Verb == "impersonate" && slices.Contains(o, r+" "+a.Namespace+"/"+a.Name) {
-		return auth.Allow, "", nil
-	}
-	return auth.NoOpinion, "", nil
-}
-
-func TestImpersonate(t *testing.T) {
-	az := only{"users /jane", "users /system:anonymous", "groups /ops", "serviceaccounts ns/app", "userextras/scopes /view", "uids /7"}
-	boss := &auth.User{Name: "boss"}
-	for _, c := range []struct {
-		name    string
-		headers []string
-		want    string
-	}{
-		{"nobody", nil, "boss []"},
-		{"a user", []string{impersonateUser, "jane"}, "jane [system:authenticated]"},
-		{"with groups", []string{impersonateUser, "jane", impersonateGroup, "ops"}, "jane [ops system:authenticated]"},
-		{"a service account", []string{impersonateUser, "system:serviceaccount:ns:app"}, "system:serviceaccount:ns:app [system:serviceaccounts system:serviceaccounts:ns system:authenticated]"},
-		{"anonymous", []string{impersonateUser, "system:anonymous"}, "system:anonymous [system:unauthenticated]"},
-		{"extra and uid", []string{impersonateUser, "jane", "Impersonate-Extra-Scopes", "view", impersonateUID, "7"}, "jane [system:authenticated]"},
-		{"no user", []string{impersonateGroup, "ops"}, `requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"ops"}, Extra:map[string][]string(nil)} without impersonating a user name`},
-		{"not allowed", []string{impersonateUser, "joe"}, `users "joe" is forbidden: User "boss" cannot impersonate resource "users" in API group "" at the cluster scope`},
-		{"group not allowed", []string{impersonateUser, "jane", impersonateGroup, "system:masters"}, `groups "system:masters" is forbidden: User "boss" cannot impersonate resource "groups" in API group "" at the cluster scope`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := request(nil, c.headers...)
-			u, err := Impersonate(r, boss, az)
-			got := ""
-			if err != nil {
-				got = err.Error()
-			} else {
-				got = u.Name + " [" + strings.Join(u.Groups, " ") + "]"
-				if impersonates(r.Header) {
-					t.Error("the headers are still there")
-				}
-			}
-			if got != c.want {
-				t.Errorf("got %s\nwant %s", got, c.want)
-			}
-		})
 	}
 }
 

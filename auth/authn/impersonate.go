@@ -1,17 +1,19 @@
 package authn
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 
 	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/auth/recent"
 )
 
 const (
@@ -21,63 +23,85 @@ const (
 	impersonateExtra = "Impersonate-Extra-"
 )
 
-// Impersonate returns the user that a request of u asks to be taken for, u itself
-// where it asks for none. Each part is authorized with the verb impersonate. The
-// headers are removed once it succeeded. Errors are StatusErrors.
-func Impersonate(r *http.Request, u *auth.User, az auth.Authorizer) (*auth.User, error) {
-	if !impersonates(r.Header) {
-		return u, nil
-	}
-	wanted, err := wantedUser(r.Header)
-	if err != nil || wanted == nil {
-		return u, err
-	}
-	var asked []auth.Attributes
-	ns, name, isSA := SplitServiceAccount(wanted.Name)
-	if isSA {
-		asked = append(asked, auth.Attributes{Resource: "serviceaccounts", Namespace: ns, Name: name})
-	} else {
-		asked = append(asked, auth.Attributes{Resource: "users", Name: wanted.Name})
-	}
-	for _, g := range wanted.Groups {
-		asked = append(asked, auth.Attributes{Resource: "groups", Name: g})
-	}
-	keys := make([]string, 0, len(wanted.Extra))
-	for k := range wanted.Extra {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		for _, v := range wanted.Extra[k] {
-			asked = append(asked, auth.Attributes{Group: "authentication.k8s.io", Version: "v1", Resource: "userextras", Subresource: k, Name: v})
-		}
-	}
-	if wanted.UID != "" {
-		asked = append(asked, auth.Attributes{Group: "authentication.k8s.io", Version: "v1", Resource: "uids", Name: wanted.UID})
-	}
-	for i := range asked {
-		a := &asked[i]
-		a.User, a.Verb, a.IsResource = u, "impersonate", true
-		if d, reason, err := az.Authorize(r.Context(), a); err != nil || d != auth.Allow {
-			return nil, auth.Forbidden(a, reason)
-		}
-	}
-	wanted.Groups = impersonatedGroups(wanted, ns, isSA)
-	for h := range r.Header {
-		if h == impersonateUser || h == impersonateGroup || h == impersonateUID || strings.HasPrefix(h, impersonateExtra) {
-			r.Header.Del(h)
-		}
-	}
-	return wanted, nil
+// Impersonator lets users act as others, in the modes of Kubernetes 1.36
+// (endpoints/filters/impersonation): the constrained ones first, which also ask
+// whether the request itself may be made in the mode, then the old one, which asks
+// for the verb impersonate alone.
+type Impersonator struct {
+	az auth.Authorizer
+	// last is the mode that let a user through the last time: it is tried first, so
+	// that nobody pays for modes that they do not use.
+	last *recent.Map[string, int]
 }
 
-func impersonates(h http.Header) bool {
+// NewImpersonator asks az about every part of the wanted identity.
+func NewImpersonator(az auth.Authorizer) *Impersonator {
+	return &Impersonator{az, recent.New[string, int](4096)}
+}
+
+// Impersonates tells whether headers ask for another identity, or try to.
+func Impersonates(h http.Header) bool {
 	for k := range h {
 		if strings.HasPrefix(k, "Impersonate-") {
 			return true
 		}
 	}
 	return false
+}
+
+// Impersonate returns the user that a request asks to be taken for, and the verb
+// of the constrained mode that allowed it ("" for the old one); the asker itself,
+// who is a.User, where nothing is asked for. a is the request as it is authorized.
+// The headers are removed as soon as they have been read. Errors are StatusErrors.
+func (im *Impersonator) Impersonate(r *http.Request, a *auth.Attributes) (u *auth.User, constraint string, err error) {
+	if !Impersonates(r.Header) {
+		return a.User, "", nil
+	}
+	wanted, err := wantedUser(r.Header)
+	if err != nil || wanted == nil {
+		return a.User, "", err
+	}
+	for h := range r.Header {
+		if h == impersonateUser || h == impersonateGroup || h == impersonateUID || strings.HasPrefix(h, impersonateExtra) {
+			r.Header.Del(h)
+		}
+	}
+	return im.choose(r.Context(), wanted, a)
+}
+
+// choose tries the modes. The error told is that of the first that applies.
+func (im *Impersonator) choose(ctx context.Context, wanted *auth.User, a *auth.Attributes) (*auth.User, string, error) {
+	var first error
+	try := func(i int) (*auth.User, string) {
+		m := &modes[i]
+		if !m.applies(wanted, a.User) {
+			return nil, ""
+		}
+		u, err := m.check(ctx, im.az, wanted, a)
+		if err != nil && first == nil {
+			first = err
+		}
+		return u, m.verb()
+	}
+	last, known := im.last.Get(a.User.Name)
+	if known {
+		if u, verb := try(last); u != nil {
+			return u, verb, nil
+		}
+	}
+	for i := range modes {
+		if known && i == last {
+			continue
+		}
+		if u, verb := try(i); u != nil {
+			im.last.Put(a.User.Name, i)
+			return u, verb, nil
+		}
+	}
+	if first == nil {
+		first = apierrors.NewInternalError(errors.New("all impersonation modes failed"))
+	}
+	return nil, "", first
 }
 
 // wantedUser reads the headers; nil when they ask for nothing.
@@ -89,10 +113,10 @@ func wantedUser(h http.Header) (*auth.User, error) {
 			continue
 		}
 		extra = true
-		key := strings.ToLower(k[len(impersonateExtra):])
-		if plain, err := url.PathUnescape(key); err == nil {
-			key = plain
+		if len(values) == 0 {
+			continue
 		}
+		key := plainKey(k[len(impersonateExtra):])
 		if w.Extra == nil {
 			w.Extra = map[string][]string{}
 		}
@@ -109,20 +133,13 @@ func wantedUser(h http.Header) (*auth.User, error) {
 	return nil, nil
 }
 
-// impersonatedGroups completes the groups asked for: a service account has its own
-// unless some are given, and everybody is authenticated but the anonymous user.
-func impersonatedGroups(w *auth.User, ns string, isSA bool) []string {
-	groups := w.Groups
-	if isSA && len(groups) == 0 {
-		groups = []string{auth.GroupServiceAccounts, auth.GroupServiceAccounts + ":" + ns}
+// plainKey is the key of an extra that a header's name ends with.
+func plainKey(header string) string {
+	key := strings.ToLower(header)
+	if plain, err := url.PathUnescape(key); err == nil {
+		return plain
 	}
-	if w.Name != auth.UserAnonymous {
-		return withAuthenticated(w.Name, groups)
-	}
-	if !slices.Contains(groups, auth.GroupUnauthenticated) {
-		groups = append(groups, auth.GroupUnauthenticated)
-	}
-	return groups
+	return key
 }
 
 // SplitServiceAccount reads the user name of a service account.
@@ -136,4 +153,13 @@ func SplitServiceAccount(user string) (namespace, name string, ok bool) {
 		return "", "", false
 	}
 	return namespace, name, true
+}
+
+// splitNode reads the user name of a node.
+func splitNode(user string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(user, auth.PrefixNode)
+	if !ok || len(validation.NameIsDNSSubdomain(name, false)) != 0 {
+		return "", false
+	}
+	return name, true
 }

@@ -54,14 +54,7 @@ func (c *Certificates) Authenticate(r *http.Request) (*auth.User, bool, error) {
 	if k, ok := c.seen.Get(sum); ok && k.roots == roots && now.Before(k.until) {
 		return k.user, k.user != nil, nil
 	}
-	o := x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	if len(r.TLS.PeerCertificates) > 1 {
-		o.Intermediates = x509.NewCertPool()
-		for _, i := range r.TLS.PeerCertificates[1:] {
-			o.Intermediates.AddCert(i)
-		}
-	}
-	chains, err := leaf.Verify(o)
+	until, err := verifyClient(r.TLS.PeerCertificates, roots, now)
 	if err != nil {
 		return nil, false, fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
 			leaf.SerialNumber, colons(leaf.SubjectKeyId), colons(leaf.AuthorityKeyId), err)
@@ -69,13 +62,6 @@ func (c *Certificates) Authenticate(r *http.Request) (*auth.User, bool, error) {
 	u, err := userOfCertificate(leaf, sum)
 	if err != nil {
 		return nil, false, err
-	}
-	// The chain is good as long as each of its certificates is.
-	until := leaf.NotAfter
-	for _, x := range chains[0] {
-		if x.NotAfter.Before(until) {
-			until = x.NotAfter
-		}
 	}
 	c.seen.Put(sum, known{u, roots, until})
 	return u, u != nil, nil

@@ -93,6 +93,9 @@ func encodePublic(k crypto.PublicKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: blockPublic, Bytes: der}), nil
 }
 
+// EncodeCertificate returns c as PEM.
+func EncodeCertificate(c *x509.Certificate) []byte { return encodeCert(c.Raw) }
+
 func encodeCert(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: der})
 }

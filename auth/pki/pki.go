@@ -53,8 +53,15 @@ type Material struct {
 	Node        *Pair // the node's towards the API server; nil without a NodeName
 	NodeServing *Pair // the node's own API; nil without a NodeName
 
+	// FrontProxyCA is the authority of proxies that may speak for others, and
+	// FrontProxy the API server's own identity as such a one, towards extension
+	// servers. It is an authority apart: who can get a client certificate of the
+	// cluster must not become a proxy by it.
+	FrontProxyCA *Authority
+	FrontProxy   *Pair
+
 	options Options
-	mu      sync.Mutex // guards Serving and NodeServing once GetCertificate runs
+	mu      sync.Mutex // guards the pairs that are renewed while the server runs
 }
 
 // Ensure loads the PKI of dir, makes what is missing, renews what nears its end
@@ -79,11 +86,14 @@ func Ensure(dir string, o Options) (*Material, error) {
 	if m.CA, err = ensureAuthority(dir, "ca", "kubernetes", o.Now()); err != nil {
 		return nil, err
 	}
+	if m.FrontProxyCA, err = ensureAuthority(dir, "front-proxy-ca", "front-proxy-ca", o.Now()); err != nil {
+		return nil, err
+	}
 	if m.TokenKey, err = ensureKey(filepath.Join(dir, "sa.key"), filepath.Join(dir, "sa.pub")); err != nil {
 		return nil, err
 	}
 	for _, p := range m.profiles() {
-		if *p.to, err = m.ensurePair(p.file, p.Profile); err != nil {
+		if *p.to, err = m.ensurePair(p.by, p.file, p.Profile); err != nil {
 			return nil, err
 		}
 	}
@@ -96,26 +106,30 @@ func Ensure(dir string, o Options) (*Material, error) {
 }
 
 type wanted struct {
+	by   *Authority
 	file string
 	to   **Pair
 	Profile
 }
+
+var frontProxyProfile = Profile{Name: "front-proxy-client", Client: true}
 
 func (m *Material) profiles() []wanted {
 	client := func(name string, groups ...string) Profile {
 		return Profile{Name: name, Groups: groups, Client: true}
 	}
 	w := []wanted{
-		{"apiserver", &m.Serving, m.servingProfile()},
-		{"admin", &m.Admin, client("kubernetes-admin", "system:masters")},
-		{"controllers", &m.Controllers, client("system:kube-controller-manager")},
-		{"scheduler", &m.Scheduler, client("system:kube-scheduler")},
-		{"apiserver-node-client", &m.NodeClient, client("kube-apiserver-kubelet-client", "system:masters")},
+		{m.CA, "apiserver", &m.Serving, m.servingProfile()},
+		{m.CA, "admin", &m.Admin, client("kubernetes-admin", "system:masters")},
+		{m.CA, "controllers", &m.Controllers, client("system:kube-controller-manager")},
+		{m.CA, "scheduler", &m.Scheduler, client("system:kube-scheduler")},
+		{m.CA, "apiserver-node-client", &m.NodeClient, client("kube-apiserver-kubelet-client", "system:masters")},
+		{m.FrontProxyCA, "front-proxy-client", &m.FrontProxy, frontProxyProfile},
 	}
 	if m.options.NodeName != "" {
 		w = append(w,
-			wanted{"node", &m.Node, NodeProfile(m.options.NodeName)},
-			wanted{"node-serving", &m.NodeServing, NodeServingProfile(m.options.NodeName, m.options.NodeNames, m.options.NodeIPs)})
+			wanted{m.CA, "node", &m.Node, NodeProfile(m.options.NodeName)},
+			wanted{m.CA, "node-serving", &m.NodeServing, NodeServingProfile(m.options.NodeName, m.options.NodeNames, m.options.NodeIPs)})
 	}
 	return w
 }
@@ -240,20 +254,20 @@ func ensureKey(path, pub string) (crypto.Signer, error) {
 
 // ensurePair loads file.crt and file.key, or issues them anew where one is
 // missing or the certificate no longer serves p.
-func (m *Material) ensurePair(file string, p Profile) (*Pair, error) {
+func (m *Material) ensurePair(by *Authority, file string, p Profile) (*Pair, error) {
 	crt, key := filepath.Join(m.Dir, file+".crt"), filepath.Join(m.Dir, file+".key")
 	pair, err := loadPair(crt, key)
 	if err != nil {
 		return nil, err
 	}
-	if pair != nil && m.CA.good(pair.Cert, p, m.options.Now()) == "" {
+	if pair != nil && by.good(pair.Cert, p, m.options.Now()) == "" {
 		return pair, nil
 	}
-	return m.renew(file, p)
+	return m.renew(by, file, p)
 }
 
-func (m *Material) renew(file string, p Profile) (*Pair, error) {
-	pair, err := m.CA.Issue(p, m.options.Now())
+func (m *Material) renew(by *Authority, file string, p Profile) (*Pair, error) {
+	pair, err := by.Issue(p, m.options.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -295,17 +309,23 @@ func loadPair(crt, key string) (*Pair, error) {
 // GetCertificate is crypto/tls's callback for the API server. A server that runs
 // for years renews its own certificate here.
 func (m *Material) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return m.serve("apiserver", &m.Serving, m.servingProfile)
+	return m.serve(m.CA, "apiserver", &m.Serving, m.servingProfile)
 }
 
 // GetNodeCertificate is the same for the node's own API.
 func (m *Material) GetNodeCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return m.serve("node-serving", &m.NodeServing, func() Profile {
+	return m.serve(m.CA, "node-serving", &m.NodeServing, func() Profile {
 		return NodeServingProfile(m.options.NodeName, m.options.NodeNames, m.options.NodeIPs)
 	})
 }
 
-func (m *Material) serve(file string, pair **Pair, profile func() Profile) (*tls.Certificate, error) {
+// GetFrontProxyCertificate is the API server's identity towards extension servers,
+// as callout.New takes it.
+func (m *Material) GetFrontProxyCertificate() (*tls.Certificate, error) {
+	return m.serve(m.FrontProxyCA, "front-proxy-client", &m.FrontProxy, func() Profile { return frontProxyProfile })
+}
+
+func (m *Material) serve(by *Authority, file string, pair **Pair, profile func() Profile) (*tls.Certificate, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if *pair == nil {
@@ -313,7 +333,7 @@ func (m *Material) serve(file string, pair **Pair, profile func() Profile) (*tls
 	}
 	c := (*pair).Cert
 	if m.options.Now().After(c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3)) {
-		if next, err := m.renew(file, profile()); err == nil {
+		if next, err := m.renew(by, file, profile()); err == nil {
 			*pair = next
 		} else if m.options.Now().After(c.NotAfter) {
 			return nil, err

@@ -215,7 +215,8 @@ func handle(o object) *metav1.PartialObjectMetadata {
 // read asks the server; nil if the object is gone or another one has its name.
 func (c *controller) read(ctx context.Context, o object) (*metav1.PartialObjectMetadata, error) {
 	m := handle(o)
-	err := c.env.Client.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: o.name}, m)
+	// Only the struct itself is ours: what it points to is the server's.
+	err := c.env.Client.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: o.name}, m, crclient.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || err == nil && m.UID != o.uid {
 		return nil, nil
 	}

@@ -8,6 +8,7 @@ package loop
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -47,6 +48,10 @@ type Config struct {
 	NodeGrace        time.Duration // silence after which a node is unknown; 50s
 	NodeStartupGrace time.Duration // the same for a node never heard of; 60s
 	TerminatedPods   int           // finished pods kept before the oldest go; 12500
+	// Sign certifies a request (PEM) for some uses and a life; nil signs nothing.
+	Sign func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) (pem []byte, err error)
+	// CertificateLife is the longest life of a requested certificate; one year.
+	CertificateLife time.Duration
 }
 
 // Recorder records events.

@@ -122,7 +122,7 @@ func due(taints []corev1.Taint, tolerations []corev1.Toleration) (at time.Time, 
 
 func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 	pod := &corev1.Pod{}
-	if err := c.env.Cache.Get(ctx, r.NamespacedName, pod); err != nil {
+	if err := c.env.Cache.Get(ctx, r.NamespacedName, pod, crclient.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, crclient.IgnoreNotFound(err)
 	}
 	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil || loop.Finished(pod) {
@@ -140,7 +140,8 @@ func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.R
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	c.events.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s", r.NamespacedName)
-	base := pod.DeepCopy()
+	base := pod
+	pod = pod.DeepCopy()
 	loop.SetCondition(pod, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager",
 		Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.Now(),

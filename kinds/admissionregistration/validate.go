@@ -3,6 +3,7 @@ package admissionregistration
 import (
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -17,14 +18,14 @@ import (
 )
 
 // The rules of these files are those of pkg/apis/admissionregistration/validation in
-// Kubernetes, but for CEL: expressions are compiled by the API server, which alone
-// knows the environment that they run in.
+// Kubernetes.
 
 // leniency is what an update may keep of old webhooks.
 type leniency struct {
 	sideEffects, reviewVersions, sameNames bool
 
 	selectors metavalidation.LabelSelectorValidationOptions
+	old       old
 }
 
 // webhook is what both sorts of webhooks are judged by.
@@ -66,7 +67,7 @@ func validateMutatingWebhook(c *admissionv1.MutatingWebhookConfiguration) field.
 }
 
 func validateMutatingWebhookUpdate(c, old *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
-	return validateWebhooks(ofMutating(c), lenientTo(ofMutating(old)))
+	return validateWebhooks(ofMutating(c), lenientTo(ofMutating(c), ofMutating(old)))
 }
 
 func validateValidatingWebhook(c *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
@@ -74,7 +75,7 @@ func validateValidatingWebhook(c *admissionv1.ValidatingWebhookConfiguration) fi
 }
 
 func validateValidatingWebhookUpdate(c, old *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
-	return validateWebhooks(ofValidating(c), lenientTo(ofValidating(old)))
+	return validateWebhooks(ofValidating(c), lenientTo(ofValidating(c), ofValidating(old)))
 }
 
 func knownReview(v string) bool { return v == "v1" || v == "v1beta1" }
@@ -83,10 +84,14 @@ func harmless(e *admissionv1.SideEffectClass) bool {
 	return e != nil && (*e == admissionv1.SideEffectClassNone || *e == admissionv1.SideEffectClassNoneOnDryRun)
 }
 
-func lenientTo(old []webhook) leniency {
-	var may leniency
+func lenientTo(now, before []webhook) leniency {
+	may := leniency{old: old{conditions: stored{}, sameConditions: len(now) == len(before)}}
 	seen := map[string]bool{}
-	for _, w := range old {
+	for i, w := range before {
+		may.old.sameConditions = may.old.sameConditions && reflect.DeepEqual(now[i].conditions, w.conditions)
+		for _, c := range w.conditions {
+			may.old.conditions.add(c.Expression)
+		}
 		may.sideEffects = may.sideEffects || !harmless(w.effects)
 		may.sameNames = may.sameNames || seen[w.name]
 		seen[w.name] = true
@@ -161,7 +166,7 @@ func judgeWebhook(l *rules.List, w *webhook, may leniency, path *field.Path) {
 	default:
 		judgeService(l, w.config.Service, at.Child("service"))
 	}
-	judgeConditions(l, w.conditions, path.Child("matchConditions"))
+	judgeConditions(l, w.conditions, false, may.old, path.Child("matchConditions"))
 }
 
 func judgeReviews(l *rules.List, versions []string, may leniency, path *field.Path) {
@@ -235,28 +240,6 @@ func judgeService(l *rules.List, s *admissionv1.ServiceReference, path *field.Pa
 		for _, msg := range utilvalidation.IsDNS1123Subdomain(segment) {
 			l.Invalid(at, text, fmt.Sprintf("segment[%d]: %v", i, msg))
 		}
-	}
-}
-
-func judgeConditions(l *rules.List, conditions []admissionv1.MatchCondition, path *field.Path) {
-	if len(conditions) > 64 {
-		l.Add(field.TooMany(path, len(conditions), 64))
-	}
-	seen := map[string]bool{}
-	for i, c := range conditions {
-		at := path.Index(i)
-		if strings.TrimSpace(c.Expression) == "" {
-			l.Required(at.Child("expression"), "")
-		}
-		if c.Name == "" {
-			l.Required(at.Child("name"), "")
-			continue
-		}
-		l.Add(rules.QualifiedName(c.Name, at.Child("name"))...)
-		if seen[c.Name] {
-			l.Duplicate(at.Child("name"), c.Name)
-		}
-		seen[c.Name] = true
 	}
 }
 

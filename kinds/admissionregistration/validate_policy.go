@@ -11,6 +11,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"skiff.dev/skiff/kinds/admissionregistration/expression"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -122,20 +123,6 @@ func judgeMutating(l *rules.List, m *admissionv1.MatchResources, path *field.Pat
 	}
 }
 
-func judgeVariables(l *rules.List, variables []admissionv1.Variable, path *field.Path) {
-	for i, v := range variables {
-		at := path.Child("variables").Index(i)
-		if strings.TrimSpace(v.Name) == "" {
-			l.Required(at.Child("name"), "name is not specified")
-		} else if !isIdentifier(v.Name) {
-			l.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier")
-		}
-		if strings.TrimSpace(v.Expression) == "" {
-			l.Required(at.Child("expression"), "expression is not specified")
-		}
-	}
-}
-
 var reserved = []string{"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
 	"import", "let", "loop", "package", "namespace", "return", "var", "void", "while"}
 
@@ -150,11 +137,20 @@ func isIdentifier(name string) bool {
 }
 
 func validateValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+	return judgeValidatingPolicy(p, old{})
+}
+
+func validateValidatingPolicyUpdate(p, was *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
+	return judgeValidatingPolicy(p, oldPolicy(p, was))
+}
+
+func judgeValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy, was old) field.ErrorList {
 	var l rules.List
 	path, s := field.NewPath("spec"), &p.Spec
+	params, c := s.ParamKind != nil, policyCompiler(s.Variables)
 	judgeScope(&l, s.FailurePolicy, s.ParamKind, s.MatchConstraints, path)
-	judgeConditions(&l, s.MatchConditions, path.Child("matchConditions"))
-	judgeVariables(&l, s.Variables, path)
+	judgeConditions(&l, s.MatchConditions, params, was, path.Child("matchConditions"))
+	judgeVariables(&l, c, s.Variables, params, was, path)
 	if len(s.Validations) == 0 && len(s.AuditAnnotations) == 0 {
 		const why = "validations or auditAnnotations must contain at least one item"
 		l.Required(path.Child("validations"), why)
@@ -162,7 +158,7 @@ func validateValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) field.Er
 		return l.Errors()
 	}
 	for i := range s.Validations {
-		judgeValidation(&l, &s.Validations[i], path.Child("validations").Index(i))
+		judgeValidation(&l, c, &s.Validations[i], params, was, path.Child("validations").Index(i))
 	}
 	if len(s.AuditAnnotations) > maxAuditAnnotations {
 		l.Invalid(path.Child("auditAnnotations"), rules.Internal(s.AuditAnnotations), fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations))
@@ -175,11 +171,7 @@ func validateValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) field.Er
 		} else {
 			l.Invalid(at.Child("key"), a.Key, "requires metadata.name be non-empty")
 		}
-		if text := strings.TrimSpace(a.ValueExpression); text == "" {
-			l.Required(at.Child("valueExpression"), "valueExpression is not specified")
-		} else if len(text) > maxAuditExpression {
-			l.Required(at.Child("valueExpression"), fmt.Sprintf("must not exceed %d bytes in length", maxAuditExpression))
-		}
+		judgeAnnotation(&l, c, &a, params, was, at)
 		if seen[a.Key] {
 			l.Duplicate(at.Child("key"), a.Key)
 		}
@@ -188,12 +180,20 @@ func validateValidatingPolicy(p *admissionv1.ValidatingAdmissionPolicy) field.Er
 	return l.Errors()
 }
 
-func judgeValidation(l *rules.List, v *admissionv1.Validation, path *field.Path) {
+func judgeValidation(l *rules.List, c *expression.Compiler, v *admissionv1.Validation, params bool, was old, path *field.Path) {
 	if strings.TrimSpace(v.Expression) == "" {
 		l.Required(path.Child("expression"), "expression is not specified")
+	} else {
+		compile(l, c, &expression.Validation{Expression: v.Expression}, expression.Scope{HasParams: params, HasAuthorizer: true},
+			was.validations.mode(v.Expression), path.Child("expression"))
 	}
-	if v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
-		l.Invalid(path.Child("messageExpression"), v.MessageExpression, "must be non-empty if specified")
+	switch at := path.Child("messageExpression"); {
+	case v.MessageExpression == "":
+	case strings.TrimSpace(v.MessageExpression) == "":
+		l.Invalid(at, v.MessageExpression, "must be non-empty if specified")
+	default:
+		compile(l, c, &expression.Message{Expression: v.MessageExpression}, expression.Scope{HasParams: params},
+			was.messages.mode(v.MessageExpression), at)
 	}
 	message := strings.TrimSpace(v.Message)
 	if v.Message != "" && message == "" {
@@ -207,35 +207,42 @@ func judgeValidation(l *rules.List, v *admissionv1.Validation, path *field.Path)
 	}
 }
 
-func validateValidatingPolicyUpdate(p, _ *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
-	return validateValidatingPolicy(p)
+func validateMutatingPolicy(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
+	return judgeMutatingPolicy(p, old{})
 }
 
-func validateMutatingPolicy(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
+func validateMutatingPolicyUpdate(p, was *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
+	return judgeMutatingPolicy(p, oldMutatingPolicy(p, was))
+}
+
+func judgeMutatingPolicy(p *admissionv1.MutatingAdmissionPolicy, was old) field.ErrorList {
 	var l rules.List
 	path, s := field.NewPath("spec"), &p.Spec
+	params, c := s.ParamKind != nil, expression.Composing()
 	judgeScope(&l, s.FailurePolicy, s.ParamKind, s.MatchConstraints, path)
 	judgeMutating(&l, s.MatchConstraints, path.Child("matchConstraints"))
-	judgeConditions(&l, s.MatchConditions, path.Child("matchConditions"))
-	judgeVariables(&l, s.Variables, path)
+	judgeConditions(&l, s.MatchConditions, params, was, path.Child("matchConditions"))
+	judgeVariables(&l, c, s.Variables, params, was, path)
 	if len(s.Mutations) == 0 {
 		l.Required(path.Child("mutations"), "mutations must contain at least one item")
 	}
 	for i := range s.Mutations {
-		judgeMutation(&l, &s.Mutations[i], path.Child("mutations").Index(i))
+		judgeMutation(&l, c, &s.Mutations[i], params, was, path.Child("mutations").Index(i))
 	}
 	rules.SupportedOrRequired(&l, path.Child("reinvocationPolicy"), s.ReinvocationPolicy, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
 	return l.Errors()
 }
 
-func judgeMutation(l *rules.List, m *admissionv1.Mutation, path *field.Path) {
+func judgeMutation(l *rules.List, c *expression.Compiler, m *admissionv1.Mutation, params bool, was old, path *field.Path) {
 	apply, patch := path.Child("applyConfiguration"), path.Child("jsonPatch")
 	switch m.PatchType {
 	case admissionv1.PatchTypeJSONPatch:
 		if m.JSONPatch == nil {
 			l.Required(patch, "must be specified when patchType is JSONPatch")
-		} else if strings.TrimSpace(m.JSONPatch.Expression) == "" {
+		} else if text := strings.TrimSpace(m.JSONPatch.Expression); text == "" {
 			l.Required(patch.Child("expression"), "")
+		} else {
+			judgePatch(l, c, &expression.JSONPatch{Expression: text}, params, was, patch.Child("expression"))
 		}
 		if m.ApplyConfiguration != nil {
 			l.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch")
@@ -243,8 +250,10 @@ func judgeMutation(l *rules.List, m *admissionv1.Mutation, path *field.Path) {
 	case admissionv1.PatchTypeApplyConfiguration:
 		if m.ApplyConfiguration == nil {
 			l.Required(apply, "must be specified when patchType is ApplyConfiguration")
-		} else if strings.TrimSpace(m.ApplyConfiguration.Expression) == "" {
+		} else if text := strings.TrimSpace(m.ApplyConfiguration.Expression); text == "" {
 			l.Required(apply.Child("expression"), "")
+		} else {
+			judgePatch(l, c, &expression.ApplyConfiguration{Expression: text}, params, was, apply.Child("expression"))
 		}
 		if m.JSONPatch != nil {
 			l.Invalid(patch, "{jsonPatch}", "must not be specified when patchType is ApplyConfiguration")
@@ -252,10 +261,6 @@ func judgeMutation(l *rules.List, m *admissionv1.Mutation, path *field.Path) {
 	default:
 		rules.SupportedOrRequired(l, path.Child("patchType"), m.PatchType, admissionv1.PatchTypeApplyConfiguration, admissionv1.PatchTypeJSONPatch)
 	}
-}
-
-func validateMutatingPolicyUpdate(p, _ *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
-	return validateMutatingPolicy(p)
 }
 
 // judgeBinding judges what both sorts of bindings have in common.

@@ -11,6 +11,9 @@ import (
 	"skiff.dev/skiff/store"
 )
 
+// errEnough ends a scan of which nobody wants to know more.
+var errEnough = errors.New("store: enough")
+
 // nearby is how many neighbours are stepped over before a seek is cheaper.
 const nearby = 4
 
@@ -66,7 +69,7 @@ func (s *Store) Range(ctx context.Context, r store.Range) (store.RangeResult, er
 		}
 	}
 	c := collector{ctx: ctx, r: r, res: &res}
-	if err := scan(it, res.Revision, c.add); err != nil {
+	if err := scan(it, res.Revision, c.add); err != nil && err != errEnough {
 		return store.RangeResult{}, err
 	}
 	return res, nil
@@ -161,6 +164,9 @@ func (c *collector) add(prefix []byte, revision int64, rec record) error {
 		return nil
 	case c.r.Limit > 0 && res.Count > c.r.Limit:
 		res.More = true
+		if c.r.NoCount {
+			return errEnough
+		}
 		return nil
 	}
 	key, err := unescape(prefix)

@@ -140,6 +140,7 @@ func (s *Store) Range(ctx context.Context, r store.Range) (store.RangeResult, er
 		case r.CountOnly:
 		case r.Limit > 0 && res.Count > r.Limit:
 			res.More = true
+			return !r.NoCount
 		default:
 			if r.KeysOnly {
 				v.kv.Value = nil

@@ -71,7 +71,7 @@ func testMultiOp(t *testing.T, open func() store.Store) {
 		Ops:    []store.Op{put("c", "2"), del("b"), put("a", "2")},
 	})
 	wantKVs(t, s, everything, "a=2@2/3 c=2@3/3 ")
-	if got, want := showEvents(follow(t, w, rev)), "+a=1@2/2 +b=1@2/2 +c=2@3/3 -b=@2/3 +a=2@2/3 "; got != want {
+	if got, want := showEvents(follow(t, w, rev)), "+a=1@2/2 +b=1@2/2 +c=2@3/3 -b=@3 +a=2@2/3 "; got != want {
 		t.Errorf("events\n got %s\nwant %s", got, want)
 	}
 }
@@ -106,7 +106,7 @@ func testDelete(t *testing.T, open func() store.Store) {
 	}
 	commit(t, s, store.Txn{Guards: []store.Guard{guard("a", 0)}, Ops: []store.Op{put("a", "2")}})
 	wantKVs(t, s, everything, "a=2@4/4 ")
-	if got, want := showEvents(follow(t, w, 4)), "+a=1@2/2 -a=@2/3 +a=2@4/4 "; got != want {
+	if got, want := showEvents(follow(t, w, 4)), "+a=1@2/2 -a=@3 +a=2@4/4 "; got != want {
 		t.Errorf("events\n got %s\nwant %s", got, want)
 	}
 }
@@ -153,6 +153,10 @@ func testRangeOptions(t *testing.T, open func() store.Store) {
 		r.Limit = limit
 		if res := ranged(t, s, r); len(res.KVs) != min(limit, 3) || res.More != more || res.Count != 3 {
 			t.Errorf("limit %d: %+v", limit, res)
+		}
+		r.NoCount = true
+		if res := ranged(t, s, r); len(res.KVs) != min(limit, 3) || res.More != more {
+			t.Errorf("limit %d without count: %+v", limit, res)
 		}
 	}
 	r := prefix

@@ -87,11 +87,12 @@ func show(kvs []store.KV) string {
 func showEvents(events []store.Event) string {
 	out := ""
 	for _, e := range events {
-		sign := "+"
 		if e.Deleted {
-			sign = "-"
+			// Not all stores keep when it was created.
+			out += fmt.Sprintf("-%s=%s@%d ", e.Key, e.Value, e.ModRevision)
+			continue
 		}
-		out += sign + show([]store.KV{e.KV})
+		out += "+" + show([]store.KV{e.KV})
 	}
 	return out
 }

@@ -17,11 +17,3 @@ PASS
 		}
 	}
 }
-
-func TestNumber(t *testing.T) {
-	for f, want := range map[float64]string{0.07: "0.070", 12.34: "12.3", 7321.5: "7322"} {
-		if got := number(f); got != want {
-			t.Errorf("%v: %s, want %s", f, got, want)
-		}
-	}
-}

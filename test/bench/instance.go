@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"skiff.dev/skiff/cli/localapi"
+	"skiff.dev/skiff/test/workload"
 )
 
 // instance is a Skiff of our own in directories of its own.
@@ -46,7 +47,7 @@ func startInstance(ctx context.Context, program string, t *table) (*instance, er
 
 // benchIdle watches the instance for a while in which nobody asks anything of it.
 func (i *instance) benchIdle(ctx context.Context, t *table, d time.Duration) error {
-	c, err := clientFor(i.kubeconfig(), "")
+	c, err := workload.Client(i.kubeconfig(), "")
 	if err != nil {
 		return err
 	}
@@ -60,27 +61,27 @@ func (i *instance) benchIdle(ctx context.Context, t *table, d time.Duration) err
 		return err
 	}
 	begin := time.Now()
-	cpu, err := cpuTime(pids)
+	cpu, err := workload.CPUTime(pids)
 	if err != nil {
 		return err
 	}
-	disk, err := written(pids)
+	disk, err := workload.Written(pids)
 	if err != nil {
 		return err
 	}
 	if err := wait(ctx, d); err != nil {
 		return err
 	}
-	cpuAfter, err := cpuTime(pids)
+	cpuAfter, err := workload.CPUTime(pids)
 	if err != nil {
 		return err
 	}
-	diskAfter, err := written(pids)
+	diskAfter, err := workload.Written(pids)
 	if err != nil {
 		return err
 	}
 	took := time.Since(begin)
-	rss, pss, err := memory(pids)
+	rss, pss, err := workload.Memory(pids)
 	if err != nil {
 		return err
 	}

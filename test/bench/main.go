@@ -7,7 +7,11 @@
 //	go run ./test/bench                          everything, on an instance of its own
 //	go run ./test/bench -only api -n 2000        a part of it, shorter
 //	go run ./test/bench -only scheduler          without an instance
+//	go run ./test/bench -only scale              150,000 pods on 5,000 nodes
 //	go run ./test/bench -kubeconfig F -pids 1,2  the API part against any server
+//
+// The load of the API is package workload's; the command load puts it on any server,
+// or on several in turns.
 //
 // Figures hold for the machine that they were taken on; compare ratios of one run.
 package main
@@ -18,9 +22,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"time"
+
+	"skiff.dev/skiff/test/workload"
 )
 
 type options struct {
@@ -30,6 +34,8 @@ type options struct {
 	only       string
 	n          int
 	clients    int
+	pods       int
+	nodes      int
 	idle       time.Duration
 }
 
@@ -39,17 +45,16 @@ func main() {
 	flag.StringVar(&o.program, "skiff", "bin/skiff", "the program to measure")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "measure this server's API instead of an instance of our own")
 	flag.StringVar(&pids, "pids", "", "process ids of that server, for its CPU, with commas")
-	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods or api; nothing for all")
+	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods, api or scale; nothing for all but scale")
 	flag.IntVar(&o.n, "n", 5000, "operations, and objects in a list")
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
-	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle instance is watched")
+	flag.IntVar(&o.pods, "pods", 150000, "pods of scale")
+	flag.IntVar(&o.nodes, "nodes", 5000, "nodes of scale")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long an idle instance, and one of scale, is watched")
 	flag.Parse()
-	for _, s := range strings.FieldsFunc(pids, func(r rune) bool { return r == ',' }) {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			fatal(fmt.Errorf("-pids: %w", err))
-		}
-		o.pids = append(o.pids, n)
+	var err error
+	if o.pids, err = workload.ParsePIDs(pids); err != nil {
+		fatal(fmt.Errorf("-pids: %w", err))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -64,9 +69,12 @@ func fatal(err error) {
 }
 
 func run(ctx context.Context, o *options) error {
-	t := &table{out: os.Stdout}
+	t := &table{workload.Table{Out: os.Stdout}}
 	if o.kubeconfig != "" {
 		return benchAPI(ctx, t, o, o.kubeconfig, o.pids)
+	}
+	if o.only == "scale" {
+		return benchScale(ctx, t, o)
 	}
 	want := func(part string) bool { return o.only == "" || o.only == part }
 	if want("store") {

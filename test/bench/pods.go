@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
+
+	"skiff.dev/skiff/test/workload"
 )
 
 const benchImage = "skiff/bench:1"
@@ -30,7 +32,7 @@ func benchPods(ctx context.Context, t *table, i *instance) error {
 	if out, err := i.skiff(ctx, "image", "load", archive); err != nil {
 		return fmt.Errorf("load the image: %w\n%s", err, out)
 	}
-	c, err := clientFor(i.kubeconfig(), "")
+	c, err := workload.Client(i.kubeconfig(), "")
 	if err != nil {
 		return err
 	}
@@ -50,7 +52,7 @@ func benchPods(ctx context.Context, t *table, i *instance) error {
 		}
 	}
 	t.row("1-pod Deployment to Available", best.Seconds(), 0.25, "s", false)
-	before, _, err := memory(i.pids())
+	before, _, err := workload.Memory(i.pids())
 	if err != nil {
 		return err
 	}
@@ -59,7 +61,7 @@ func benchPods(ctx context.Context, t *table, i *instance) error {
 		return err
 	}
 	t.row("50 pods to Available", d.Seconds(), 3, "s", false)
-	after, _, err := memory(i.pids())
+	after, _, err := workload.Memory(i.pids())
 	if err != nil {
 		return err
 	}

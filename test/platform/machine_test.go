@@ -1,11 +1,15 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -95,5 +99,66 @@ spec:
 			t.Errorf("both have %s", line)
 		}
 		names[line] = true
+	}
+}
+
+// TestListenOnLoopback: an API that listens on the machine's loopback is reached
+// there, and by pods through its service; on no other address of the machine.
+func TestListenOnLoopback(t *testing.T) {
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := own(t, "--listen", fmt.Sprintf("127.0.0.1:%d", port))
+	c.apply(t, `
+apiVersion: v1
+kind: Pod
+metadata: {name: pod}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: test/standin:1, command: [standin, sleep]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec:
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: test/standin:1, command: [standin, sleep]}]
+`)
+	reach := func() {
+		t.Helper()
+		must(t)(c.kubectl("wait", "--for=condition=Ready", "pod/pod", "pod/host", "--timeout=30s"))
+		for _, pod := range []string{"pod", "host"} {
+			for _, url := range []string{"https://kubernetes.default/api", "https://kubernetes.default.svc.cluster.local:443/api"} {
+				out := must(t)(c.kubectl("exec", pod, "--", "standin", "ask", url))
+				if !strings.Contains(out, `"kind":"APIVersions"`) {
+					t.Errorf("%s is told by %s: %s", pod, url, out)
+				}
+			}
+			must(t)(c.kubectl("exec", pod, "--", "standin", "api", "/version"))
+		}
+	}
+	reach()
+	for _, closed := range []string{c.nodeIP, "127.0.0.2"} {
+		conn, err := net.Dial("tcp", net.JoinHostPort(closed, strconv.Itoa(port)))
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("the API answers on %s: %v", closed, err)
+		}
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	c.kill(t)
+	must(t)(c.up())
+	reach()
+	// The same cluster, told to listen on one address of the machine.
+	must(t)(c.skiff("down"))
+	c.flags = []string{"--listen", fmt.Sprintf("%s:%d", c.nodeIP, port)}
+	must(t)(c.up())
+	reach()
+	if out := must(t)(c.kubectl("get", "endpointslices", "kubernetes", "-o", "jsonpath={.endpoints[*].addresses[*]}")); out != c.nodeIP {
+		t.Errorf("listening on %s, the kubernetes service leads to %s", c.nodeIP, out)
 	}
 }

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,9 +19,11 @@ var courseFolders = []string{
 	"roar/roar-k8s",
 }
 
-// TestCourseManifests applies real course material, unmodified, in the order of
-// its names. Deployments become available and bare pods Ready or Completed, with
-// stand-ins in place of the courses' images.
+// TestCourseManifests applies real course material, unmodified, folder by folder in
+// the order of its names, with stand-ins in place of the courses' images. What a file makes runs
+// before the next file is applied, which may change it: Deployments roll out,
+// ReplicaSets fill, bare pods become Ready or Completed. In the end all still do,
+// and services answer.
 func TestCourseManifests(t *testing.T) {
 	root := sharedDir(t, "manifests")
 	c := own(t)
@@ -39,27 +42,63 @@ func TestCourseManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	slices.Sort(files)
+	slices.SortFunc(files, func(a, b string) int {
+		return cmp.Or(strings.Compare(filepath.Dir(a), filepath.Dir(b)), cmp.Compare(needs(a), needs(b)), strings.Compare(a, b))
+	})
 	for _, f := range files {
 		args := []string{"apply", "-f", f}
 		if strings.Contains(f, "/roar-k8s/") {
 			args = append(args, "-n", "roar") // half of its files do not say so
 		}
-		if out, err := c.kubectl(args...); err != nil {
+		out, err := c.kubectl(append(args, "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{"\n"}{end}{.kind}/{.metadata.namespace}/{.metadata.name}{"\n"}`)...)
+		if err != nil {
 			t.Errorf("%s: %s", strings.TrimPrefix(f, root), out)
+			continue
 		}
-	}
-	for _, ns := range courseNamespaces {
-		names := strings.Fields(must(t)(c.kubectl("get", "deployments", "-n", ns, "-o", "name")))
-		for _, name := range names {
-			if out, err := c.kubectl("rollout", "status", name, "-n", ns, "--timeout=90s"); err != nil {
-				pods, _ := c.kubectl("get", "pods", "-n", ns, "-o", "wide")
-				t.Errorf("%s in %s: %s\n%s", name, ns, out, pods)
+		for made := range strings.Lines(out) {
+			o := strings.Split(strings.TrimSpace(made), "/")
+			if len(o) == 3 && !strings.HasPrefix(made, "Warning: ") && !waitsForClaim[filepath.Base(f)] {
+				runs(t, c, strings.TrimPrefix(f, root), o[0], o[1], o[2])
 			}
 		}
 	}
 	podsEnd(t, c)
 	servicesAnswer(t, c)
+}
+
+// waitsForClaim has workloads whose claims need PersistentVolumes to be bound.
+var waitsForClaim = map[string]bool{"roar-complete.yaml.pv": true}
+
+// needs orders the files of a folder: first what others refer to.
+func needs(file string) int {
+	for _, part := range []string{"secret.yaml", "configmap.yaml", "storage.yaml", "-literals.yml"} {
+		if strings.HasSuffix(file, part) {
+			return 0
+		}
+	}
+	return 1
+}
+
+// runs waits for what a file has made, if it is something that runs.
+func runs(t *testing.T, c *cluster, file, kind, ns, name string) {
+	t.Helper()
+	var err error
+	switch kind {
+	case "Deployment":
+		_, err = c.kubectl("rollout", "status", "deployment/"+name, "-n", ns, "--timeout=60s")
+	case "ReplicaSet":
+		want := must(t)(c.kubectl("get", "rs", name, "-n", ns, "-o", "jsonpath={.spec.replicas}"))
+		_, err = c.kubectl("wait", "--for=jsonpath={.status.readyReplicas}="+want, "rs/"+name, "-n", ns, "--timeout=60s")
+	case "Pod":
+		podEnds(t, c, ns, "pod/"+name)
+	case "Namespace", "Service", "Endpoints", "ConfigMap", "Secret", "Ingress", "HorizontalPodAutoscaler", "PersistentVolume", "PersistentVolumeClaim", "List":
+	default:
+		t.Errorf("%s: nothing is known of %s", file, kind)
+	}
+	if err != nil {
+		pods, _ := c.kubectl("describe", "pods", "-n", ns)
+		t.Errorf("%s: %s %s does not run: %v\n%s", file, kind, name, err, pods)
+	}
 }
 
 // courseNamespaces are those that the course material uses.
@@ -69,19 +108,22 @@ var courseNamespaces = []string{"helloworld", "shoppingportal", "shoppingportal-
 func podsEnd(t *testing.T, c *cluster) {
 	for _, ns := range courseNamespaces {
 		for _, pod := range strings.Fields(must(t)(c.kubectl("get", "pods", "-n", ns, "-o", "name"))) {
-			var state string
-			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-				state = must(t)(c.kubectl("get", "-n", ns, pod, "-o", `jsonpath={.status.phase} {.status.conditions[?(@.type=="Ready")].status}`))
-				if state == "Running True" || state == "Succeeded False" {
-					break
-				}
-			}
-			if state != "Running True" && state != "Succeeded False" {
-				out, _ := c.kubectl("describe", "-n", ns, pod)
-				t.Errorf("%s in %s is %s\n%s", pod, ns, state, out)
-			}
+			podEnds(t, c, ns, pod)
 		}
 	}
+}
+
+func podEnds(t *testing.T, c *cluster, ns, pod string) {
+	t.Helper()
+	var state string
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		state = must(t)(c.kubectl("get", "-n", ns, pod, "-o", `jsonpath={.status.phase} {.status.conditions[?(@.type=="Ready")].status}`))
+		if state == "Running True" || state == "Succeeded False" {
+			return
+		}
+	}
+	out, _ := c.kubectl("describe", "-n", ns, pod)
+	t.Errorf("%s in %s is %s\n%s", pod, ns, state, out)
 }
 
 // servicesAnswer asks each service that has pods: a client pod by the service's name,
@@ -125,6 +167,16 @@ func servicesAnswer(t *testing.T, c *cluster) {
 	if got != "1.2.3.4" {
 		t.Errorf("the service without a selector has the endpoints %q", got)
 	}
+}
+
+// sharedFile reads a file of that material.
+func sharedFile(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(sharedDir(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // sharedDir finds a folder of material that lies beside the repository and that

@@ -5,6 +5,7 @@
 //	standin udp 53             answers each packet with the host's name and the packet
 //	standin get URL [CA]       prints a page; exit code 1 if it cannot be had
 //	standin api PATH [TOKEN]   prints an answer of the cluster's API, asked as the pod's service account
+//	standin ask URL            prints that page, asked as the pod's service account
 //	standin grpc 90            gRPC health checks: the service "sick" is not well, all others are
 //	standin dial udp A:P TEXT  sends TEXT and prints the answer
 //	standin sleep              until it is told to stop
@@ -49,6 +50,8 @@ func main() {
 		get(os.Args[2], "", ca)
 	case "api":
 		api(os.Args[2:])
+	case "ask":
+		get(os.Args[2], string(read(account+"token")), account+"ca.crt")
 	case "grpc":
 		grpcHealth(os.Args[2])
 	case "dial":
@@ -140,8 +143,9 @@ func get(url, token, ca string) {
 }
 
 // api asks as programs in pods do: by what the service account's volume holds.
+const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
 func api(args []string) {
-	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	token := account + "token"
 	if len(args) > 1 {
 		token = args[1]

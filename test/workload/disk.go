@@ -1,4 +1,4 @@
-package main
+package workload
 
 import (
 	"os"
@@ -46,9 +46,11 @@ func (d *bareDisk) close() {
 	os.Remove(d.f.Name())
 }
 
-func median(times []time.Duration) time.Duration {
+// Median sorts times.
+func Median(times []time.Duration) time.Duration {
 	slices.Sort(times)
 	return times[len(times)/2]
 }
 
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+// MS is a duration in milliseconds.
+func MS(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,4 +1,4 @@
-package main
+package workload
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 // clockTick is the kernel's USER_HZ, which is 100 on every Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is the CPU that the processes have used so far, user and system.
-func cpuTime(pids []int) (time.Duration, error) {
+// CPUTime is the CPU that the processes have used so far, user and system.
+func CPUTime(pids []int) (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range pids {
 		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -32,9 +32,9 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// rss and pss of the processes in bytes. Pages of the program that two processes
+// Memory is the rss and pss of the processes in bytes. Pages of the program that two processes
 // share count twice in rss and once in pss.
-func memory(pids []int) (rss, pss int64, err error) {
+func Memory(pids []int) (rss, pss int64, err error) {
 	for _, pid := range pids {
 		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
@@ -57,8 +57,8 @@ func memory(pids []int) (rss, pss int64, err error) {
 	return rss, pss, nil
 }
 
-// written is how many bytes the processes have caused to be sent to the disk.
-func written(pids []int) (int64, error) {
+// Written is how many bytes the processes have caused to be sent to the disk.
+func Written(pids []int) (int64, error) {
 	var sum int64
 	for _, pid := range pids {
 		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
