@@ -81,10 +81,10 @@ func (a *Authenticator) validateLegacy(c *legacyClaims, token string) (*auth.Use
 		return nil, apierrors.NewNotFound(v1.Resource("serviceaccounts"), c.Name)
 	}
 	if sa.DeletionTimestamp != nil {
-		return nil, fmt.Errorf("ServiceAccount %s/%s has been deleted", c.Namespace, c.Name) //lint:ignore ST1005 Kubernetes' words
+		return nil, fmt.Errorf("ServiceAccount %s/%s has been deleted", c.Namespace, c.Name)
 	}
 	if string(sa.UID) != c.UID {
-		return nil, fmt.Errorf("ServiceAccount UID (%s) does not match claim (%s)", sa.UID, c.UID) //lint:ignore ST1005 Kubernetes' words
+		return nil, fmt.Errorf("ServiceAccount UID (%s) does not match claim (%s)", sa.UID, c.UID)
 	}
 	a.use(secret)
 	if secret.Labels[LabelInvalidSince] != "" {
