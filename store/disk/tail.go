@@ -121,6 +121,9 @@ func (t tail) end(raw []byte) (int, error) {
 	if at >= len(raw) {
 		return at, nil
 	}
+	if zero(raw[at:]) {
+		return at, nil
+	}
 	recycled := false
 	for later := at + 1; later < len(raw); later++ {
 		c, ok := t.chunk(raw, later)
@@ -135,7 +138,7 @@ func (t tail) end(raw []byte) (int, error) {
 		}
 	}
 	switch {
-	case recycled || zero(raw[at:]):
+	case recycled:
 		return at, nil
 	case !t.log && complete(raw, at):
 		return at, errors.New("the last record is whole, but its checksum is wrong")
@@ -185,37 +188,40 @@ func (t tail) chunk(raw []byte, at int) (c chunk, ok bool) {
 	limit := min((at/blockSize+1)*blockSize, len(raw))
 	if at+header > limit {
 		if t.log { // an end mark has the shorter header of an older log
-			return oldChunk(raw, at, limit)
+			return t.oldChunk(raw, at, limit)
 		}
 		return c, false
 	}
 	if kind := raw[at+6]; kind < first || kind > first+3 {
 		if t.log {
-			return oldChunk(raw, at, limit)
+			return t.oldChunk(raw, at, limit)
 		}
-		return c, false
-	}
-	c.end = at + header + int(binary.LittleEndian.Uint16(raw[at+4:]))
-	if c.end > limit || !sound(raw[at:c.end]) {
 		return c, false
 	}
 	if t.log {
 		c.number = binary.LittleEndian.Uint32(raw[at+7:])
 		c.synced = binary.LittleEndian.Uint64(raw[at+11:])
 	}
-	return c, true
+	c.end = at + header + int(binary.LittleEndian.Uint16(raw[at+4:]))
+	return c, t.likely(c.number) && c.end <= limit && sound(raw[at:c.end])
+}
+
+// likely tells whether a chunk may be of this log, of one whose file it has taken
+// over, or its end mark. It spares the checksums of what is no chunk at all.
+func (t tail) likely(number uint32) bool {
+	return !t.log || number <= t.number+1 && number+1000 > t.number
 }
 
 // oldChunk reads a chunk of a log without sync offsets; Pebble marks the end of a log
 // by one of the next log's number.
-func oldChunk(raw []byte, at, limit int) (c chunk, ok bool) {
+func (t tail) oldChunk(raw []byte, at, limit int) (c chunk, ok bool) {
 	const header = 11
 	if at+header > limit || raw[at+6] < 5 || raw[at+6] > 8 {
 		return c, false
 	}
 	c.end = at + header + int(binary.LittleEndian.Uint16(raw[at+4:]))
 	c.number = binary.LittleEndian.Uint32(raw[at+7:])
-	return c, c.end <= limit && sound(raw[at:c.end])
+	return c, t.likely(c.number) && c.end <= limit && sound(raw[at:c.end])
 }
 
 // sound checks a chunk's checksum, which Pebble masks.
