@@ -310,10 +310,14 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 
 // req is the call as the engine wants it.
 func (c *call) req() *objects.Request {
-	return &objects.Request{
+	r := &objects.Request{
 		Kind: c.kind, Version: c.version, Namespace: c.info.Namespace, Name: c.info.Name,
-		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn, Annotate: c.annotate,
+		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn,
 	}
+	if c.audit != nil {
+		r.Annotate = c.annotate
+	}
+	return r
 }
 
 func (c *call) warn(text string) {

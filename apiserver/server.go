@@ -92,9 +92,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	reader := cacheReader{s}
 	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
+	owners := ownership.New(o.Scheme, s.kindByGVK)
 	for _, p := range chain {
 		if n, ok := p.(admission.NeedsReader); ok {
 			n.SetReader(reader)
+		}
+		if n, ok := p.(admission.NeedsTypes); ok {
+			n.SetTypes(owners.Types)
+		}
+		if n, ok := p.(admission.NeedsKinds); ok {
+			n.SetKinds(s.kindByGVK)
 		}
 	}
 	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
@@ -112,7 +119,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return true
 	})
 	s.engine = objects.New(objects.Config{
-		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, s.kindByGVK),
+		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
 	s.custom = custom.New(custom.Options{

@@ -129,6 +129,8 @@ type Custom struct {
 	ReplicasPaths map[string][]string
 	// Trim forgets what was compiled and not used since the last Trim.
 	Trim func()
+	// Rows are the kinds of all served versions of the definition.
+	Rows func() []*Kind
 	// Convert gives an object of any version of the definition another version.
 	Convert func(obj Object, version string) (Object, error)
 }

@@ -62,7 +62,7 @@ func flipped(t testing.TB, pick, at uint64, bit byte) (fs *vfs.MemFS, acked map[
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.Write(raw); err == nil {
+		if _, err = g.Write(raw); err == nil {
 			err = g.Sync()
 		}
 		if err != nil {
