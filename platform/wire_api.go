@@ -187,7 +187,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Authorizer:    id.may,
 		Identified:    !p.cfg.anonymous,
 		Audit:         log,
-		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac, OldVersions: p.cfg.OldVersions}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
