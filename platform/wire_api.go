@@ -166,6 +166,10 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	extensions, err := p.newAggregator(groups, schemas)
+	if err != nil {
+		return nil, err
+	}
 	log, err := p.newAudit()
 	if err != nil {
 		return nil, err
@@ -183,13 +187,14 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Authorizer:    id.may,
 		Identified:    !p.cfg.anonymous,
 		Audit:         log,
-		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac, OldVersions: p.cfg.OldVersions}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
-		Feeds:         append(id.feeds(), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
+		Feeds:         append(id.feeds(), aggregateFeed(extensions), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
 		Callouts:      callouts,
+		Delegate:      extensions.Route,
 		Discovery:     groups,
 		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
@@ -237,6 +242,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
+	p.component("aggregation", func(ctx context.Context) error { return extensions.Run(ctx, p.api.Registrations()) })
 	p.serveAPI("api", p.apiListener)
 	return undo, nil
 }
