@@ -11,6 +11,7 @@ import (
 	inner "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/cel/environment"
 	spec3 "k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/utils/ptr"
@@ -26,7 +27,7 @@ type definition = apiextensionsv1.CustomResourceDefinition
 func Kinds() []*kinds.Kind { return []*kinds.Kind{customResourceDefinition()} }
 
 func customResourceDefinition() *kinds.Kind {
-	return row.Fill[apiextensionsv1.CustomResourceDefinition, apiextensionsv1.CustomResourceDefinitionList](apiextensionsv1.SchemeGroupVersion, &kinds.Kind{
+	k := row.Fill[apiextensionsv1.CustomResourceDefinition, apiextensionsv1.CustomResourceDefinitionList](apiextensionsv1.SchemeGroupVersion, &kinds.Kind{
 		Resource:   "customresourcedefinitions",
 		ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 		RequireRevision: true,
@@ -47,7 +48,21 @@ func customResourceDefinition() *kinds.Kind {
 		Subresources: row.WithStatus(func(d, old *definition) {
 			d.Spec = old.Spec
 		}, validateDefinitionStatus, "metadata", "spec"),
+		FromCache: unpack, ToCache: pack, Restored: pack,
+		EncodeStored: encodeStored, DecodeStored: decodeStored,
 	}, oldDefinition()...)
+	for i := range k.Served {
+		if from := k.Served[i].FromHub; from != nil {
+			k.Served[i].FromHub = func(in kinds.Object) (runtime.Object, error) {
+				whole, err := unpack(in)
+				if err != nil {
+					return nil, err
+				}
+				return from(whole)
+			}
+		}
+	}
+	return k
 }
 
 func defaultDefinition(d *definition) {
