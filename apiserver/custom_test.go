@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"skiff.dev/skiff/apiserver"
@@ -27,7 +28,11 @@ import (
 type api struct {
 	testing.TB
 	*apiserver.Server
+	closed sync.Once
 }
+
+// Close stops the server; the test's end does too.
+func (a *api) Close() { a.closed.Do(a.Server.Close) }
 
 func newAPI(t testing.TB, s store.Store, hooks *callout.Clients) *api {
 	t.Helper()
@@ -35,14 +40,15 @@ func newAPI(t testing.TB, s store.Store, hooks *callout.Clients) *api {
 	docs := discovery.New(discovery.Options{Table: table})
 	apis := openapi.New(openapi.Options{Table: table, Version: "v1.36.3"})
 	srv, err := apiserver.New(context.Background(), apiserver.Options{
-		Store: s, Table: table, Scheme: scheme.New(), Discovery: docs, OpenAPI: apis, Callouts: hooks,
+		Store: s, Table: table, Scheme: scheme.New(), Discovery: docs, OpenAPI: apis, Callouts: hooks, OldVersions: true,
 		Paths: []apiserver.PathHandler{{Path: "/apis/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/openapi/", Handler: apis}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(srv.Close)
-	return &api{t, srv}
+	a := &api{TB: t, Server: srv}
+	t.Cleanup(a.Close)
+	return a
 }
 
 func newMemAPI(t testing.TB) *api {
