@@ -207,6 +207,7 @@ func (c *call) hub(directive string) (kinds.Object, error) {
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
+	c.auditHub(obj)
 	return obj, nil
 }
 
@@ -296,6 +297,7 @@ func (c *call) patchOptions() (types.PatchType, []byte, *metav1.PatchOptions, er
 	if err != nil {
 		return "", nil, nil, err
 	}
+	c.auditPatch(data)
 	o := &metav1.PatchOptions{}
 	if err := c.decodeQuery(o); err != nil {
 		return "", nil, nil, err

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -13,7 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/audit"
 	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
@@ -41,8 +40,10 @@ type call struct {
 	code    int // of the answer; 0: OK
 
 	warnings []string
-	// annotations are what admission wants audit to record.
-	annotations []admission.AuditAnnotation
+
+	id    string
+	begun time.Time
+	audit *audit.Record // nil: nothing is recorded
 
 	// What the request holds while it is served: see enter.
 	pass        gate.Pass
@@ -54,19 +55,23 @@ var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.Group
 
 // serve walks a request: who asks, for whom, whether they may, and what for.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	c := &call{s: s, w: w, r: r}
+	c := &call{s: s, w: w, r: r, begun: time.Now()}
+	c.identifyRequest()
 	if r.URL.RawQuery != "" {
 		c.query = r.URL.Query()
 	}
 	c.info = request.Parse(r.Method, r.URL.Path, c.query)
-	begun := time.Now()
 	if g := s.metrics.begin(c); g != nil {
 		defer g.Dec()
 	}
-	defer func() { s.metrics.end(c, time.Since(begun)) }()
+	defer func() { s.metrics.end(c, time.Since(c.begun)) }()
+	defer c.auditEnd()
 	defer c.recover()
 	defer c.leave()
 	if !c.authenticate() || !c.enter() || !c.authorize() {
+		return
+	}
+	if c.s.opt.Delegate != nil && c.delegate() {
 		return
 	}
 	if !c.info.IsResource {
@@ -82,6 +87,10 @@ func (c *call) recover() {
 	if p == nil {
 		return
 	}
+	if c.audit != nil {
+		c.audit.Panicked(p)
+		c.audit = nil
+	}
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
@@ -94,7 +103,8 @@ func (c *call) authenticate() bool {
 	c.user = anonymous
 	if a := c.s.opt.Authenticator; a != nil {
 		u, ok, err := a.Authenticate(c.r)
-		if err != nil {
+		if err != nil || !ok && c.s.opt.Identified {
+			c.auditBegin(true)
 			c.fail(apierrors.NewUnauthorized("Unauthorized"))
 			return false
 		}
@@ -102,11 +112,17 @@ func (c *call) authenticate() bool {
 			c.user = u
 		}
 	}
+	if !c.auditBegin(false) {
+		return false
+	}
 	if c.s.impersonator != nil && authn.Impersonates(c.r.Header) {
-		u, _, err := c.s.impersonator.Impersonate(c.r, c.attributes())
+		u, constraint, err := c.s.impersonator.Impersonate(c.r, c.attributes())
 		if err != nil {
 			c.fail(err)
 			return false
+		}
+		if c.audit != nil && u != c.user {
+			c.audit.Impersonates(u, constraint)
 		}
 		c.user = u
 	}
@@ -132,13 +148,12 @@ func (c *call) authorize() bool {
 	}
 	a := c.attributes()
 	d, reason, err := az.Authorize(c.r.Context(), a)
+	c.auditDecision(d, reason, err)
 	if d == auth.Allow {
 		return true
 	}
 	if err != nil {
-		// Not a Status (handlers/responsewriters, InternalError).
-		c.code = http.StatusInternalServerError
-		http.Error(c.w, auth.Sanitize(fmt.Sprintf("Internal Server Error: %q: %v", c.r.RequestURI, err)), c.code)
+		c.internalError(err)
 		return false
 	}
 	c.fail(auth.Forbidden(a, reason))
@@ -298,13 +313,15 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 
 // req is the call as the engine wants it.
 func (c *call) req() *objects.Request {
-	return &objects.Request{
+	r := &objects.Request{
 		Kind: c.kind, Version: c.version, Namespace: c.info.Namespace, Name: c.info.Name,
-		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn, Annotate: c.annotate,
+		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn,
 	}
+	if c.audit != nil {
+		r.Annotate = c.annotate
+	}
+	return r
 }
-
-func (c *call) annotate(a admission.AuditAnnotation) { c.annotations = append(c.annotations, a) }
 
 func (c *call) warn(text string) {
 	for _, w := range c.warnings {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/audit"
 	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
@@ -29,6 +31,11 @@ type Options struct {
 
 	Authenticator auth.Authenticator
 	Authorizer    auth.Authorizer
+	// Identified refuses requests of nobody: an Authenticator that knows no user is
+	// then not the anonymous user's (--anonymous-auth=false).
+	Identified bool
+	// Audit records requests; nil records none.
+	Audit *audit.Log
 	// Admission runs after the server's own namespace lifecycle, in this order.
 	Admission admission.Chain
 
@@ -61,6 +68,13 @@ type Options struct {
 	// a port alone they are written when Server.Advertise tells the address; without
 	// one there is no such service.
 	Advertise netip.AddrPort
+	// Delegate finds the server that answers a group version in place of this one; nil,
+	// and what returns nil: this one does.
+	Delegate func(group, version string) http.Handler
+
+	// Leads, where not nil, tells whether this server does the upkeep of a store that
+	// several share: one of them compacts it and lets events expire.
+	Leads func() bool
 	// MaxInflight and MaxMutating bound the requests that are served at once, reads
 	// and writes; 0 takes the default, a negative number bounds nothing. With priority
 	// and fairness only their sum counts: it is shared out among the levels.

@@ -259,6 +259,7 @@ func (c *call) writeItems(p *page, meta metav1.ListMeta) {
 	if codec.IsHub(c.version) || c.kind.Custom != nil {
 		gvk.Kind = c.kind.List
 	}
+	c.auditEntries(gvk, &meta, p.items...)
 	if c.out.Media == codec.Protobuf {
 		c.writeProtobufItems(p, meta, gvk)
 		return

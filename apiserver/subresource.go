@@ -136,6 +136,7 @@ func (c *call) post(row *kinds.Subresource) {
 		c.fail(err)
 		return
 	}
+	c.auditSent(row.Kind, view)
 	r := c.req()
 	r.Sub = c.info.Sub
 	out, err := c.s.post(c.ctx(), r, view, &o)
@@ -197,6 +198,7 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
+		c.auditSent(row.Kind, view)
 		e, err := c.s.engine.UpdateView(c.ctx(), r, row, view, &o)
 		if err != nil {
 			c.fail(err)

@@ -158,6 +158,7 @@ func (d *Definition) row(c *crd, v *apiextensionsv1.CustomResourceDefinitionVers
 			Types:          func() (any, error) { return d.typeConverter() },
 			ReplicasPaths:  paths,
 			Trim:           d.trim,
+			Rows:           d.Rows,
 			Convert:        func(o kinds.Object, version string) (kinds.Object, error) { return d.convertTo(o, version) },
 		},
 	}

@@ -79,7 +79,8 @@ func (m *Manager) applyCustom(k *kinds.Kind, sub string, live kinds.Object, patc
 	return obj, nil
 }
 
-func (m *Manager) customManager(k *kinds.Kind, sub string) (*managedfields.FieldManager, error) {
+// typesOf makes typed values of a definition's objects.
+func typesOf(k *kinds.Kind) (managedfields.TypeConverter, error) {
 	made, err := k.Custom.Types()
 	if err != nil {
 		return nil, err
@@ -87,6 +88,14 @@ func (m *Manager) customManager(k *kinds.Kind, sub string) (*managedfields.Field
 	types, ok := made.(managedfields.TypeConverter)
 	if !ok {
 		return nil, fmt.Errorf("ownership: %T is no type converter", made)
+	}
+	return types, nil
+}
+
+func (m *Manager) customManager(k *kinds.Kind, sub string) (*managedfields.FieldManager, error) {
+	types, err := typesOf(k)
+	if err != nil {
+		return nil, err
 	}
 	key := form{k, nil, sub}
 	m.mu.RLock()

@@ -192,6 +192,15 @@ func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	return obj, nil
 }
 
+// Types makes typed values of objects of k; of views and built-in kinds where k is nil.
+func (m *Manager) Types(k *kinds.Kind) (managedfields.TypeConverter, error) {
+	if k != nil && k.Custom != nil {
+		return typesOf(k)
+	}
+	m.once.Do(m.load)
+	return m.types, m.err
+}
+
 // load reads the schemas of all built-in types.
 func (m *Manager) load() {
 	var known managedfields.TypeConverter

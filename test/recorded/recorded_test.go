@@ -69,7 +69,7 @@ var floors = map[string]int{
 	"e-cr-subresources":       27,
 	"e-cr-validation":         53,
 	"e-crd-lifecycle":         47,
-	"f-admission-policy":      4,
+	"f-admission-policy":      12,
 	"f-authz":                 60,
 	"f-bootstrap-rbac":        24,
 	"f-client-flows":          25,
