@@ -230,7 +230,9 @@ func TestEnd(t *testing.T) {
 	objs := a.follow(tanks)
 	defs := a.follow(crds)
 	a.must(200, "DELETE", crds+"/tanks.example.com", nil)
-	objs.until(func(typ string, o map[string]any) bool { return typ == "DELETED" && at(o, "metadata", "name") == "other" })
+	objs.until(func(typ string, o map[string]any) bool {
+		return typ == "DELETED" && at(o, "metadata", "name") == "other"
+	})
 	code, out, _ := a.send("POST", tanks, object("v1", "late", nil), "application/json")
 	if code != 403 || !strings.Contains(fmt.Sprint(out["message"]), "create not allowed while custom resource definition is terminating") {
 		t.Error(code, out)

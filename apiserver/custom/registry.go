@@ -28,6 +28,10 @@ import (
 // Resource names the definitions.
 var Resource = schema.GroupResource{Group: apiextensionsv1.GroupName, Resource: "customresourcedefinitions"}
 
+// compiled is how many compiled forms of schemas are kept: a version that is written
+// to has two (its shape and its rules), a definition a third for server-side apply.
+const compiled = 48
+
 // Options make a Registry.
 type Options struct {
 	Table  *kinds.Table
@@ -53,6 +57,7 @@ type Registry struct {
 	defs *cache.Kind
 
 	index atomic.Pointer[index]
+	shelf *shelf
 
 	mu      sync.Mutex
 	served  map[string]*serving // by the definition's name
@@ -120,7 +125,7 @@ func (r *Registry) Preferred() []*kinds.Kind { return r.index.Load().preferred }
 
 // New makes a Registry that serves nothing yet.
 func New(o Options) *Registry {
-	r := &Registry{opt: o, served: map[string]*serving{}, done: make(chan struct{})}
+	r := &Registry{opt: o, served: map[string]*serving{}, done: make(chan struct{}), shelf: &shelf{room: compiled}}
 	r.run, r.stop = context.WithCancel(context.Background())
 	r.index.Store(&index{})
 	if k, ok := o.Table.ByResource(Resource); ok {
@@ -357,13 +362,13 @@ func (r *Registry) offer(ctx context.Context, name string, c *crd) (changed bool
 		return true, nil
 	}
 	uid := c.UID
-	made, err := Define(c, func() (*crd, error) {
+	made, err := define(c, func() (*crd, error) {
 		now, err := r.definition(name)
 		if err == nil && (now == nil || now.UID != uid) {
 			err = fmt.Errorf("custom: the definition %s is gone", name)
 		}
 		return now, err
-	}, r.opt.Hooks)
+	}, r.opt.Hooks, r.shelf)
 	if err != nil {
 		r.opt.Tel.Log.Error("a custom resource definition cannot be served", "definition", name, "err", err)
 		return false, nil
