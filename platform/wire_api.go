@@ -197,7 +197,6 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Delegate:      extensions.Route,
 		Discovery:     groups,
 		OpenAPI:       schemas,
-		Callouts:      callouts,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
