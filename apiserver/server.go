@@ -205,7 +205,17 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 	if e == nil {
 		return nil, false
 	}
-	return e.Object, true
+	return r.shown(kc, e)
+}
+
+// shown is an entry's object as its kind knows it.
+func (r cacheReader) shown(kc *cache.Kind, e *cache.Entry) (kinds.Object, bool) {
+	obj, err := formOf(kc.Kind, e.Object)
+	if err != nil {
+		r.s.tel.Log.Error("an object of the cache cannot be shown", "resource", kc.Resource, "object", e.Key, "err", err)
+		return nil, false
+	}
+	return obj, true
 }
 
 func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
@@ -213,7 +223,10 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 	if kc == nil {
 		return
 	}
-	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool { return f(e.Object) })
+	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool {
+		obj, ok := r.shown(kc, e)
+		return !ok || f(obj)
+	})
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
