@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/codec"
@@ -110,10 +109,8 @@ func (c *call) head(contentType string) {
 	h := c.w.Header()
 	h["Content-Type"] = []string{contentType}
 	h["Cache-Control"] = noCache
-	for _, text := range c.warnings {
-		if w, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
-			h.Add("Warning", w)
-		}
+	if len(c.warnings) > 0 {
+		h["Warning"] = append(h["Warning"], warningHeaders(c.warnings)...)
 	}
 	c.warnings = nil
 }
