@@ -161,14 +161,17 @@ func (s *Server) maintain(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		s.expireEvents(ctx)
 		s.cache.Trim()
 		s.custom.Trim()
-		if last > compacted {
-			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
-				s.tel.Log.Error("compact the store", "revision", last, "err", err)
-			} else {
-				compacted = last
+		// Of servers that share a store one does its upkeep.
+		if s.opt.Leads == nil || s.opt.Leads() {
+			s.expireEvents(ctx)
+			if last > compacted {
+				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
+					s.tel.Log.Error("compact the store", "revision", last, "err", err)
+				} else {
+					compacted = last
+				}
 			}
 		}
 		last = s.opt.Store.Revision()

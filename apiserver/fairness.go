@@ -134,7 +134,7 @@ func (c *call) Estimate(most int) (flow.Work, int) {
 
 func (c *call) estimateList(most int) flow.Work {
 	in := &c.info
-	k, ok := c.s.table.ByGVR(schema.GroupVersionResource{Group: in.Group, Version: in.Version, Resource: in.Resource})
+	k, ok := c.s.kindOf(schema.GroupVersionResource{Group: in.Group, Version: in.Version, Resource: in.Resource})
 	if !ok {
 		return flow.Work{Seats: 1} // another server's, or nothing
 	}

@@ -71,6 +71,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if !c.authenticate() || !c.enter() || !c.authorize() {
 		return
 	}
+	if c.s.opt.Delegate != nil && c.delegate() {
+		return
+	}
 	if !c.info.IsResource {
 		c.path()
 		return

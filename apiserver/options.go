@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -67,6 +68,13 @@ type Options struct {
 	// a port alone they are written when Server.Advertise tells the address; without
 	// one there is no such service.
 	Advertise netip.AddrPort
+	// Delegate finds the server that answers a group version in place of this one; nil,
+	// and what returns nil: this one does.
+	Delegate func(group, version string) http.Handler
+
+	// Leads, where not nil, tells whether this server does the upkeep of a store that
+	// several share: one of them compacts it and lets events expire.
+	Leads func() bool
 	// MaxInflight and MaxMutating bound the requests that are served at once, reads
 	// and writes; 0 takes the default, a negative number bounds nothing. With priority
 	// and fairness only their sum counts: it is shared out among the levels.

@@ -11,11 +11,12 @@ import (
 // identityConfig are the flags of who may ask and what they may do, under the names
 // that kube-apiserver gives them.
 type identityConfig struct {
-	anonymous     bool
-	clientCAFile  string
-	tokenAuthFile string
-	requestHeader requestHeaderConfig
-	audit         auditConfig
+	anonymous       bool
+	clientCAFile    string
+	tokenAuthFile   string
+	bootstrapTokens bool
+	requestHeader   requestHeaderConfig
+	audit           auditConfig
 }
 
 // requestHeaderConfig tells how a front proxy names the user.
@@ -33,6 +34,7 @@ func (c *identityConfig) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.clientCAFile, "client-ca-file", "", "file of further authorities (PEM) whose client certificates are users, besides the cluster's own")
 	fs.StringVar(&c.tokenAuthFile, "token-auth-file", "", "file of static tokens: lines of token,user,uid,\"group,group\"")
 
+	fs.BoolVar(&c.bootstrapTokens, "enable-bootstrap-token-auth", true, "let Secrets of the type bootstrap.kubernetes.io/token in kube-system be tokens of machines that join")
 	c.audit.flags(fs)
 	h := &c.requestHeader
 	fs.StringVar(&h.caFile, "requestheader-client-ca-file", "", "file of further authorities (PEM) of front proxies, besides the cluster's own")

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -219,9 +220,8 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 				return
 			}
 			c.tel.Log.Error("the cache lost the store's watch and reads everything again", "err", err)
-			next, err := c.reload(ctx)
-			if err != nil {
-				c.tel.Log.Error("the cache cannot read the store", "err", err)
+			next := c.reloadUntil(ctx)
+			if next == nil {
 				return
 			}
 			w.Close()
@@ -232,6 +232,29 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 		c.advance(b.Revision)
 		for _, k := range touched {
 			k.broadcast()
+		}
+	}
+}
+
+// reloadEvery is the pause between attempts to read a store that fails: an etcd that
+// is away comes back.
+const reloadEvery = time.Second
+
+// reloadUntil reads everything again, however often it takes; nil when ctx has ended
+// or the store was closed.
+func (c *Cache) reloadUntil(ctx context.Context) store.Watcher {
+	for {
+		w, err := c.reload(ctx)
+		if err == nil {
+			return w
+		}
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return nil
+		}
+		c.tel.Log.Error("the cache cannot read the store; it shows what it has and tries again", "err", err)
+		select {
+		case <-time.After(reloadEvery):
+		case <-ctx.Done():
 		}
 	}
 }

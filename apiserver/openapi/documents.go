@@ -30,7 +30,8 @@ type Extra struct {
 type state struct {
 	versions map[schema.GroupVersion][]form
 	custom   map[string]Extra // by schema name
-	digest   [32]byte         // of the embedded schemas
+	remotes  []Remote
+	digest   [32]byte // of the embedded schemas
 	title    tree
 	docs     sync.Map // of docKey to *document
 }
@@ -101,6 +102,9 @@ func (s *state) hash(path string) string {
 	if path == "" {
 		for _, p := range s.paths() {
 			io.WriteString(h, s.hash(p))
+		}
+		for i := range s.remotes {
+			fmt.Fprintf(h, "%s %s\n", s.remotes[i].path(), s.remotes[i].Hash)
 		}
 	}
 	if gv, ok := versionOf(path); ok {

@@ -31,6 +31,9 @@ type engine struct {
 
 // openEngine opens the database and reads how far it goes.
 func openEngine(dir string, o Options) (e *engine, revision, compacted int64, err error) {
+	if err := checkTails(o.fs, dir, o.Logger); err != nil {
+		return nil, 0, 0, err
+	}
 	e = &engine{fence: &fence{FS: o.fs}, log: o.Logger, failed: make(chan struct{})}
 	err = e.run(func() error {
 		var err error
