@@ -21,7 +21,7 @@ var statusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 
 // fail answers with an error as a Status.
 func (c *call) fail(err error) {
-	status := statusOf(err)
+	status := statusOf(c.overdue(err))
 	out, nerr := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), false, true)
 	if nerr != nil || out.As == "Table" {
 		out.Media = codec.JSON
@@ -31,6 +31,9 @@ func (c *call) fail(err error) {
 	}
 	if status.Code == http.StatusUnauthorized {
 		c.w.Header().Del("Content-Length")
+		if c.r.ProtoMajor == 2 {
+			c.w.Header()["Connection"] = []string{"close"} // see parting
+		}
 	}
 	c.out.Media = out.Media
 	c.object(int(status.Code), statusKind, &status)
@@ -111,8 +114,8 @@ func (c *call) head(contentType string) {
 	h["Cache-Control"] = noCache
 	if len(c.warnings) > 0 {
 		h["Warning"] = append(h["Warning"], warningHeaders(c.warnings)...)
+		c.warnings = nil
 	}
-	c.warnings = nil
 }
 
 var noCache = []string{"no-cache, private"}

@@ -6,41 +6,35 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// How many characters the warnings of an answer have together, and each of them where
-// that is exceeded (endpoints/filters/warning.go).
+// Limits of Warning headers, in characters: of all together, and of each once they
+// are too many (endpoints/filters, warning.go).
 const (
-	warningsLength = 4 * 1024
-	warningLength  = 256
+	maxWarnings = 4 * 1024
+	maxWarning  = 256
 )
 
-// warningHeaders are the values of the Warning headers for texts. When they are too
-// long together each is cut, and when that does not help the last are left out.
+// warningHeaders are the values of Warning headers for texts. Where they are too long
+// together each is cut, and when that is not enough the rest is left out. A text
+// that no header may carry is left out too.
 func warningHeaders(texts []string) []string {
-	var out []string
-	written, cutting := 0, false
-	add := func(text string) {
-		n := utf8.RuneCountInString(text)
-		if cutting && n > warningLength {
-			text, n = string([]rune(text)[:warningLength]), warningLength
-		}
-		if h, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
-			out, written = append(out, h), written+n
-		}
+	total := 0
+	for _, t := range texts {
+		total += utf8.RuneCountInString(t)
 	}
-	for i, text := range texts {
-		switch {
-		case text == "":
-		case cutting && written >= warningsLength:
-			return out
-		case cutting || written+utf8.RuneCountInString(text) <= warningsLength:
-			add(text)
-		default:
-			out, written, cutting = nil, 0, true
-			for _, t := range texts[:i+1] {
-				if t != "" {
-					add(t)
-				}
+	out := make([]string, 0, len(texts))
+	written := 0
+	for _, t := range texts {
+		if total > maxWarnings {
+			if written >= maxWarnings {
+				break
 			}
+			if n := utf8.RuneCountInString(t); n > maxWarning {
+				t = string([]rune(t)[:maxWarning])
+			}
+		}
+		if w, err := utilnet.NewWarningHeader(299, "-", t); err == nil {
+			out = append(out, w)
+			written += utf8.RuneCountInString(t)
 		}
 	}
 	return out
