@@ -44,9 +44,11 @@ type Server struct {
 
 	accepted request.Accepted
 
-	stop    context.CancelFunc
-	closing chan struct{}
-	done    chan struct{}
+	stop      context.CancelFunc
+	closing   chan struct{}
+	done      chan struct{}
+	peers     peers
+	peersDone chan struct{}
 	// flowDone is closed when nothing follows the gate's configuration any more.
 	flowDone chan struct{}
 }
@@ -59,7 +61,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{}), peersDone: make(chan struct{})}
+	s.peers = peers{store: o.Store, now: o.Now}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
@@ -139,6 +142,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.maintain(run)
+	go s.meetPeers(run)
 	if s.gate != nil {
 		s.gate.Digest()
 		go s.maintainFlow(run)
@@ -156,6 +160,7 @@ func (s *Server) Close() {
 	<-s.done
 	s.custom.Close()
 	<-s.flowDone
+	<-s.peersDone
 	s.cache.Close()
 }
 
