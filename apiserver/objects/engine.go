@@ -225,6 +225,7 @@ func (e *Engine) reserve(txn *store.Txn, kc *cache.Kind, obj, old kinds.Object) 
 // put writes obj if old is still its last change (nil: it does not exist), with all
 // that admission wants stored together, and waits for the cache. It owns obj.
 func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry, with ...admission.Together) (*cache.Entry, error) {
+	obj.SetSelfLink("")
 	obj.SetResourceVersion("")
 	obj, err := held(r, obj)
 	if err != nil {
@@ -405,6 +406,9 @@ func managerName(manager, agent string) string {
 		if len(out) == 128 {
 			break
 		}
+	}
+	if len(out) == 0 {
+		return "unknown" // managedfields, BuildManagerIdentifier's fallback
 	}
 	return string(out)
 }
