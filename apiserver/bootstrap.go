@@ -59,6 +59,9 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 			return nil
 		})
 	}
+	if s.gate != nil {
+		group.Go(func() error { s.keepFlow(shared); return nil })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -158,13 +161,17 @@ func (s *Server) maintain(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		s.expireEvents(ctx)
 		s.cache.Trim()
-		if last > compacted {
-			if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
-				s.tel.Log.Error("compact the store", "revision", last, "err", err)
-			} else {
-				compacted = last
+		s.custom.Trim()
+		// Of servers that share a store one does its upkeep.
+		if s.opt.Leads == nil || s.opt.Leads() {
+			s.expireEvents(ctx)
+			if last > compacted {
+				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
+					s.tel.Log.Error("compact the store", "revision", last, "err", err)
+				} else {
+					compacted = last
+				}
 			}
 		}
 		last = s.opt.Store.Revision()

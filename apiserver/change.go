@@ -20,6 +20,7 @@ import (
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/dynamic"
 )
 
 // maxBody is how large a request's body may be (--max-request-body-bytes).
@@ -81,16 +82,21 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 	if err != nil {
 		return c.decodeError(media, data, want, err)
 	}
+	if d, ok := into.(*dynamic.Object); ok {
+		unknown, err := c.decodedCustom(d, have, want, strictness(directive))
+		if err != nil {
+			return err
+		}
+		strict = append(strict, unknown...)
+	}
 	if have.Kind == "" {
 		have.Kind = want.Kind
 	}
 	if have.Version == "" && (have.Group == "" || have.Group == want.Group) {
 		have.Group, have.Version = want.Group, want.Version
 	}
-	if have != want && have != evictionBeta {
-		return c.wrongType(have, want)
-	}
-	if have == evictionBeta && want.GroupKind() != have.GroupKind() {
+	custom, isCustom := into.(*dynamic.Object)
+	if !isCustom && have != want && (have != evictionBeta || want.GroupKind() != have.GroupKind()) {
 		return c.wrongType(have, want)
 	}
 	if len(strict) > 0 {
@@ -105,6 +111,9 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 				c.warn(w)
 			}
 		}
+	}
+	if isCustom && have != want {
+		return wrongCustom(custom, have, want)
 	}
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return nil
@@ -149,6 +158,12 @@ func (c *call) decodeError(media codec.Media, data []byte, want schema.GroupVers
 	if !ok {
 		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, summary(data)))
 	}
+	if c.kind != nil && c.kind.Custom != nil {
+		if have.Kind == "" {
+			return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, summary(data)))
+		}
+		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", have.Kind, have.Version, want.Kind, err))
+	}
 	if have.Kind == "" {
 		have.Kind = want.Kind
 	}
@@ -192,6 +207,7 @@ func (c *call) hub(directive string) (kinds.Object, error) {
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
+	c.auditHub(obj)
 	return obj, nil
 }
 
@@ -269,12 +285,19 @@ func (c *call) patchOptions() (types.PatchType, []byte, *metav1.PatchOptions, er
 	switch pt {
 	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyPatchType:
 	default:
+		if c.kind.Custom != nil {
+			return "", nil, nil, request.ErrCustomPatchType()
+		}
 		return "", nil, nil, request.ErrPatchType()
+	}
+	if pt == types.StrategicMergePatchType && c.kind.Custom != nil {
+		return "", nil, nil, request.ErrCustomPatchType()
 	}
 	data, err := c.readBody()
 	if err != nil {
 		return "", nil, nil, err
 	}
+	c.auditPatch(data)
 	o := &metav1.PatchOptions{}
 	if err := c.decodeQuery(o); err != nil {
 		return "", nil, nil, err

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -13,7 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/audit"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
@@ -40,26 +40,38 @@ type call struct {
 	code    int // of the answer; 0: OK
 
 	warnings []string
-	// annotations are what admission wants audit to record.
-	annotations []admission.AuditAnnotation
+
+	id    string
+	begun time.Time
+	audit *audit.Record // nil: nothing is recorded
+
+	// What the request holds while it is served: see enter.
+	pass        gate.Pass
+	forget      func()
+	leaveLimits func()
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
 
 // serve walks a request: who asks, for whom, whether they may, and what for.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	c := &call{s: s, w: w, r: r}
+	c := &call{s: s, w: w, r: r, begun: time.Now()}
+	c.identifyRequest()
 	if r.URL.RawQuery != "" {
 		c.query = r.URL.Query()
 	}
 	c.info = request.Parse(r.Method, r.URL.Path, c.query)
-	begun := time.Now()
 	if g := s.metrics.begin(c); g != nil {
 		defer g.Dec()
 	}
-	defer func() { s.metrics.end(c, time.Since(begun)) }()
+	defer func() { s.metrics.end(c, time.Since(c.begun)) }()
+	defer c.auditEnd()
 	defer c.recover()
-	if !c.authenticate() || !c.authorize() {
+	defer c.leave()
+	if !c.authenticate() || !c.enter() || !c.authorize() {
+		return
+	}
+	if c.s.opt.Delegate != nil && c.delegate() {
 		return
 	}
 	if !c.info.IsResource {
@@ -75,6 +87,10 @@ func (c *call) recover() {
 	if p == nil {
 		return
 	}
+	if c.audit != nil {
+		c.audit.Panicked(p)
+		c.audit = nil
+	}
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
@@ -87,7 +103,8 @@ func (c *call) authenticate() bool {
 	c.user = anonymous
 	if a := c.s.opt.Authenticator; a != nil {
 		u, ok, err := a.Authenticate(c.r)
-		if err != nil {
+		if err != nil || !ok && c.s.opt.Identified {
+			c.auditBegin(true)
 			c.fail(apierrors.NewUnauthorized("Unauthorized"))
 			return false
 		}
@@ -95,11 +112,17 @@ func (c *call) authenticate() bool {
 			c.user = u
 		}
 	}
+	if !c.auditBegin(false) {
+		return false
+	}
 	if c.s.impersonator != nil && authn.Impersonates(c.r.Header) {
-		u, _, err := c.s.impersonator.Impersonate(c.r, c.attributes())
+		u, constraint, err := c.s.impersonator.Impersonate(c.r, c.attributes())
 		if err != nil {
 			c.fail(err)
 			return false
+		}
+		if c.audit != nil && u != c.user {
+			c.audit.Impersonates(u, constraint)
 		}
 		c.user = u
 	}
@@ -125,13 +148,12 @@ func (c *call) authorize() bool {
 	}
 	a := c.attributes()
 	d, reason, err := az.Authorize(c.r.Context(), a)
+	c.auditDecision(d, reason, err)
 	if d == auth.Allow {
 		return true
 	}
 	if err != nil {
-		// Not a Status (handlers/responsewriters, InternalError).
-		c.code = http.StatusInternalServerError
-		http.Error(c.w, auth.Sanitize(fmt.Sprintf("Internal Server Error: %q: %v", c.r.RequestURI, err)), c.code)
+		c.internalError(err)
 		return false
 	}
 	c.fail(auth.Forbidden(a, reason))
@@ -156,7 +178,7 @@ func (c *call) plainNotFound() {
 func (c *call) find() bool {
 	in := &c.info
 	gv := schema.GroupVersion{Group: in.Group, Version: in.Version}
-	k, ok := c.s.table.ByGVR(gv.WithResource(in.Resource))
+	k, ok := c.s.kindOf(gv.WithResource(in.Resource))
 	if ok {
 		c.version, ok = k.ServedAs(gv)
 		ok = ok && (!c.version.Old || c.s.opt.OldVersions)
@@ -170,6 +192,9 @@ func (c *call) find() bool {
 		return false
 	}
 	c.kind = k
+	if k.Custom != nil {
+		return c.findCustom()
+	}
 	// A namespace is its own namespace.
 	if !k.Namespaced && k.GroupResource() == namespaceResource && (in.Name == "" || in.Name == in.Namespace) {
 		in.Namespace = ""
@@ -202,6 +227,10 @@ func (c *call) resource() {
 	if d := c.version.Deprecated; d != "" {
 		c.warn(d)
 	}
+	if c.kind.Custom != nil {
+		c.custom()
+		return
+	}
 	named := in.Name != "" && in.Verb != "list" && in.Verb != "watch" && in.Verb != "deletecollection"
 	if c.kind.Namespaced && in.Namespace == "" {
 		switch {
@@ -229,7 +258,12 @@ func (c *call) resource() {
 		c.virtual()
 		return
 	}
-	switch in.Verb {
+	c.verb()
+}
+
+// verb does what is asked of an object or a collection.
+func (c *call) verb() {
+	switch c.info.Verb {
 	case "get":
 		c.get()
 	case "list":
@@ -253,7 +287,7 @@ func (c *call) resource() {
 
 // negotiate finds the form of the answer.
 func (c *call) negotiate(watchable bool) bool {
-	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, true)
+	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, c.kind.Custom == nil)
 	if err != nil {
 		c.fail(err)
 		return false
@@ -279,13 +313,15 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 
 // req is the call as the engine wants it.
 func (c *call) req() *objects.Request {
-	return &objects.Request{
+	r := &objects.Request{
 		Kind: c.kind, Version: c.version, Namespace: c.info.Namespace, Name: c.info.Name,
-		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn, Annotate: c.annotate,
+		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn,
 	}
+	if c.audit != nil {
+		r.Annotate = c.annotate
+	}
+	return r
 }
-
-func (c *call) annotate(a admission.AuditAnnotation) { c.annotations = append(c.annotations, a) }
 
 func (c *call) warn(text string) {
 	for _, w := range c.warnings {

@@ -3,6 +3,8 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +15,7 @@ import (
 
 	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/apiserver/objects"
+	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
 )
@@ -52,18 +55,21 @@ func (b *Backend) request(k *kinds.Kind, namespace, name, sub string) *objects.R
 }
 
 // Kind finds a kind.
-func (b *Backend) Kind(gvk schema.GroupVersionKind) (*kinds.Kind, bool) { return b.s.table.ByGVK(gvk) }
+func (b *Backend) Kind(gvk schema.GroupVersionKind) (*kinds.Kind, bool) { return b.s.kindByGVK(gvk) }
 
 // Get returns the newest state of an object.
 func (b *Backend) Get(ctx context.Context, k *kinds.Kind, namespace, name string) (kinds.Object, error) {
-	return object(b.s.engine.Get(ctx, b.request(k, namespace, name, "")))
+	return object(k)(b.s.engine.Get(ctx, b.request(k, namespace, name, "")))
 }
 
-func object(e *cache.Entry, err error) (kinds.Object, error) {
-	if err != nil {
-		return nil, err
+// object takes the object out of an entry, in k's form.
+func object(k *kinds.Kind) func(e *cache.Entry, err error) (kinds.Object, error) {
+	return func(e *cache.Entry, err error) (kinds.Object, error) {
+		if err != nil {
+			return nil, err
+		}
+		return formOf(k, e.Object)
 	}
-	return e.Object, nil
 }
 
 // List returns what matches and the revision of the snapshot.
@@ -87,11 +93,17 @@ func (b *Backend) List(ctx context.Context, k *kinds.Kind, namespace string, sel
 	}
 	chosen.ascend(kc, snap, namespace, "", func(e *cache.Entry) bool {
 		if match(e.Object) {
-			out = append(out, e.Object)
+			obj := e.Object
+			if k.FromCache != nil {
+				if obj, err = k.FromCache(obj); err != nil {
+					return false
+				}
+			}
+			out = append(out, obj)
 		}
 		return true
 	})
-	return out, snap.Revision, nil
+	return out, snap.Revision, err
 }
 
 // Watch starts after revision.
@@ -104,7 +116,7 @@ func (b *Backend) Watch(_ context.Context, k *kinds.Kind, namespace string, revi
 	if err != nil {
 		return nil, expired(err)
 	}
-	return &eventStream{cursor: c, namespace: namespace}, nil
+	return &eventStream{cursor: c, namespace: namespace, form: k.FromCache}, nil
 }
 
 // expired makes a cursor's error a Status.
@@ -120,6 +132,7 @@ func expired(err error) error {
 type eventStream struct {
 	cursor    *cache.Cursor
 	namespace string
+	form      func(kinds.Object) (kinds.Object, error) // nil: as the cache has it
 	buf       []cache.Event
 }
 
@@ -133,9 +146,14 @@ func (s *eventStream) Next(ctx context.Context) ([]kinds.Event, error) {
 		s.buf = evs[:0]
 		out := make([]kinds.Event, 0, len(evs))
 		for i := range evs {
-			if ev, ok := s.event(&evs[i]); ok {
-				out = append(out, ev)
+			ev, ok := s.event(&evs[i])
+			if !ok {
+				continue
 			}
+			if err := s.shape(&ev); err != nil {
+				return nil, err
+			}
+			out = append(out, ev)
 		}
 		clear(evs)
 		if len(out) > 0 {
@@ -162,6 +180,22 @@ func (s *eventStream) event(ev *cache.Event) (kinds.Event, bool) {
 	return out, s.namespace == "" || any.GetNamespace() == s.namespace
 }
 
+// shape gives the event's objects the form that the caller knows.
+func (s *eventStream) shape(ev *kinds.Event) (err error) {
+	if s.form == nil {
+		return nil
+	}
+	if ev.Old != nil {
+		if ev.Old, err = s.form(ev.Old); err != nil {
+			return err
+		}
+	}
+	if ev.New != nil {
+		ev.New, err = s.form(ev.New)
+	}
+	return err
+}
+
 // Close ends the stream; it holds nothing.
 func (s *eventStream) Close() {}
 
@@ -172,7 +206,9 @@ func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o
 		return nil, apierrors.NewBadRequest("an empty namespace may not be set during creation")
 	}
 	obj.SetResourceVersion("")
-	b.own(k, obj)
+	if err := b.own(k, obj); err != nil {
+		return nil, err
+	}
 	if k.Virtual {
 		out, err := b.s.review(ctx, r, obj)
 		if err != nil {
@@ -184,29 +220,65 @@ func (b *Backend) Create(ctx context.Context, k *kinds.Kind, obj kinds.Object, o
 		}
 		return answer, nil
 	}
-	return object(b.s.engine.Create(ctx, r, obj, o))
+	return object(k)(b.s.engine.Create(ctx, r, obj, o))
 }
 
 // own gives an object from a caller the form that the server keeps.
-func (b *Backend) own(k *kinds.Kind, obj kinds.Object) {
+func (b *Backend) own(k *kinds.Kind, obj kinds.Object) error {
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if k.Custom != nil {
+		if _, err := k.Custom.Coerce(obj, false); err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+	}
 	if k.Default != nil {
 		k.Default(obj)
 	}
+	return nil
 }
 
 // Update writes obj whole, or the part of it that sub is.
 func (b *Backend) Update(ctx context.Context, k *kinds.Kind, sub string, obj kinds.Object, o *metav1.UpdateOptions) (kinds.Object, error) {
 	r := b.request(k, obj.GetNamespace(), obj.GetName(), sub)
-	b.own(k, obj)
+	if err := b.own(k, obj); err != nil {
+		return nil, err
+	}
 	e, _, err := b.s.engine.Update(ctx, r, obj, o)
-	return object(e, err)
+	return object(k)(e, err)
 }
 
 // Patch changes an object by a patch.
 func (b *Backend) Patch(ctx context.Context, k *kinds.Kind, namespace, name, sub string, pt types.PatchType, data []byte, o *metav1.PatchOptions) (kinds.Object, error) {
+	if k.Custom != nil && pt == types.StrategicMergePatchType {
+		return nil, request.ErrCustomPatchType()
+	}
+	if row, ok := k.Subresources[sub]; ok && row.Get != nil {
+		return b.patchView(ctx, b.request(k, namespace, name, sub), &row, pt, data, o)
+	}
 	e, _, err := b.s.engine.Patch(ctx, b.request(k, namespace, name, sub), pt, data, o)
-	return object(e, err)
+	return object(k)(e, err)
+}
+
+// patchView changes an object through a view, such as its scale, and answers with
+// the view.
+func (b *Backend) patchView(ctx context.Context, r *objects.Request, row *kinds.Subresource, pt types.PatchType, data []byte, o *metav1.PatchOptions) (kinds.Object, error) {
+	empty, err := b.s.opt.Scheme.New(row.Kind)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	obj, err := object(r.Kind)(b.s.engine.PatchView(ctx, r, row, empty, pt, data, o))
+	if err != nil {
+		return nil, err
+	}
+	view, err := row.Get(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	out, ok := view.(kinds.Object)
+	if !ok {
+		return nil, apierrors.NewInternalError(fmt.Errorf("the view is a %T", view))
+	}
+	return out, nil
 }
 
 // Delete deletes an object or begins to.
@@ -231,7 +303,11 @@ func (b *Backend) GetSub(ctx context.Context, k *kinds.Kind, namespace, name, su
 	if err != nil {
 		return nil, err
 	}
-	return row.Get(e.Object)
+	obj, err := formOf(k, e.Object)
+	if err != nil {
+		return nil, err
+	}
+	return row.Get(obj)
 }
 
 // PostSub posts to a subresource that has a kind of its own.
@@ -243,4 +319,10 @@ func (b *Backend) PostSub(ctx context.Context, k *kinds.Kind, namespace, name, s
 }
 
 // Kinds lists every kind that is served now.
-func (b *Backend) Kinds() []*kinds.Kind { return b.s.table.All() }
+func (b *Backend) Kinds() []*kinds.Kind {
+	more := b.s.custom.Preferred()
+	if len(more) == 0 {
+		return b.s.table.All()
+	}
+	return append(slices.Clone(b.s.table.All()), more...)
+}

@@ -23,6 +23,9 @@ var namespaceResource = schema.GroupResource{Resource: "namespaces"}
 // Admit implements admission.Mutator, so that it judges before anything else
 // does.
 func (l *lifecycle) Admit(_ context.Context, r *admission.Request) error {
+	if c := r.Kind.Custom; c != nil && r.Operation == admission.Create && c.Terminating() {
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("create not allowed while custom resource definition is terminating"))
+	}
 	isNamespace := r.Kind.GroupResource() == namespaceResource
 	if isNamespace && r.Operation == admission.Delete {
 		switch r.Name {

@@ -21,6 +21,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	reading  prometheus.Gauge
 	writing  prometheus.Gauge
+	refused  *prometheus.CounterVec
 
 	series sync.Map // requestKey to *requestSeries: finding it by its labels is dear
 }
@@ -57,7 +58,11 @@ func newMetrics(t *telemetry.Telemetry) (*metrics, error) {
 		reading: inflight.WithLabelValues("readOnly"),
 		writing: inflight.WithLabelValues("mutating"),
 	}
-	for _, c := range []prometheus.Collector{m.total, m.duration, inflight} {
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "apiserver_request_terminations_total",
+		Help: "Requests that the server ended to protect itself.",
+	}, []string{"verb", "group", "version", "resource", "subresource", "scope", "component", "code"})
+	for _, c := range []prometheus.Collector{m.total, m.duration, inflight, m.refused} {
 		if err := t.Metrics.Register(c); err != nil {
 			return nil, err
 		}
@@ -104,6 +109,12 @@ func (m *metrics) end(c *call, took time.Duration) {
 	}
 	s.total.Inc()
 	s.duration.Observe(took.Seconds())
+}
+
+// dropped counts a request that was refused so that others are served.
+func (m *metrics) dropped(c *call) {
+	k := c.metricsKey()
+	m.refused.WithLabelValues(k.verb, k.group, k.version, k.resource, k.sub, k.scope, "apiserver", strconv.Itoa(k.code)).Inc()
 }
 
 func (c *call) metricsKey() requestKey {

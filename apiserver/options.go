@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -8,6 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
+	"skiff.dev/skiff/apiserver/audit"
+	"skiff.dev/skiff/apiserver/callout"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/access"
 	"skiff.dev/skiff/auth/authn"
@@ -27,6 +31,11 @@ type Options struct {
 
 	Authenticator auth.Authenticator
 	Authorizer    auth.Authorizer
+	// Identified refuses requests of nobody: an Authenticator that knows no user is
+	// then not the anonymous user's (--anonymous-auth=false).
+	Identified bool
+	// Audit records requests; nil records none.
+	Audit *audit.Log
 	// Admission runs after the server's own namespace lifecycle, in this order.
 	Admission admission.Chain
 
@@ -42,6 +51,13 @@ type Options struct {
 	// Paths are further handlers by path, behind authentication and authorization.
 	Paths []PathHandler
 
+	// Discovery and OpenAPI are told which custom kinds there are, whenever these
+	// change; both may be nil.
+	Discovery interface{ SetExtra([]*kinds.Kind) }
+	OpenAPI   interface{ SetExtra([]openapi.Extra) }
+	// Callouts reaches the webhooks that objects name; nil: none is called.
+	Callouts *callout.Clients
+
 	// Feeds follow kinds in commit order and in step with the cache: the RBAC index,
 	// the node authorizer's graph. A feed sees what exists as creations first.
 	Feeds []Feed
@@ -52,12 +68,31 @@ type Options struct {
 	// a port alone they are written when Server.Advertise tells the address; without
 	// one there is no such service.
 	Advertise netip.AddrPort
+	// Delegate finds the server that answers a group version in place of this one; nil,
+	// and what returns nil: this one does.
+	Delegate func(group, version string) http.Handler
+
+	// Leads, where not nil, tells whether this server does the upkeep of a store that
+	// several share: one of them compacts it and lets events expire.
+	Leads func() bool
+	// MaxInflight and MaxMutating bound the requests that are served at once, reads
+	// and writes; 0 takes the default, a negative number bounds nothing. With priority
+	// and fairness only their sum counts: it is shared out among the levels.
+	MaxInflight, MaxMutating int
+	// NoPriority turns priority and fairness off.
+	NoPriority bool
 	// OldVersions serves the versions that Kubernetes has dropped.
 	OldVersions bool
 
 	Telemetry *telemetry.Telemetry
 	Now       func() time.Time
 }
+
+// Defaults of MaxInflight and MaxMutating: see doc/fairness.md.
+const (
+	DefaultMaxInflight = 400
+	DefaultMaxMutating = 200
+)
 
 // Feed is a follower of some kinds. Apply must be quick and not call the server.
 type Feed struct {
@@ -71,6 +106,12 @@ func (o *Options) fill() {
 	}
 	if o.NodePortRange == [2]int{} {
 		o.NodePortRange = [2]int{30000, 32767}
+	}
+	if o.MaxInflight == 0 {
+		o.MaxInflight = DefaultMaxInflight
+	}
+	if o.MaxMutating == 0 {
+		o.MaxMutating = DefaultMaxMutating
 	}
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()

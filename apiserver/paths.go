@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"skiff.dev/skiff/auth"
+	"skiff.dev/skiff/store"
 )
 
 // Version is the Kubernetes version that the API answers for.
@@ -125,6 +126,11 @@ func (s *Server) down(check string) bool {
 	case <-s.closing:
 		return check == "shutdown"
 	default:
-		return false
 	}
+	if check == "etcd" {
+		if s, ok := s.opt.Store.(store.Checked); ok && s.Failure() != nil {
+			return true
+		}
+	}
+	return false
 }

@@ -240,7 +240,12 @@ func (c *call) writePage(p *page) {
 func (c *call) writePartials(p *page, meta metav1.ListMeta) {
 	l := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, 0, len(p.items))}
 	for _, e := range p.items {
-		x := partial(c.kind, e.Object)
+		obj, err := c.form(e)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		x := partial(c.kind, obj)
 		x.SetGroupVersionKind(c.metaKind("PartialObjectMetadata"))
 		l.Items = append(l.Items, *x)
 	}
@@ -251,9 +256,10 @@ func (c *call) writePartials(p *page, meta metav1.ListMeta) {
 func (c *call) writeItems(p *page, meta metav1.ListMeta) {
 	gvk := codec.GVK(c.kind, c.version)
 	gvk.Kind += "List"
-	if codec.IsHub(c.version) {
+	if codec.IsHub(c.version) || c.kind.Custom != nil {
 		gvk.Kind = c.kind.List
 	}
+	c.auditEntries(gvk, &meta, p.items...)
 	if c.out.Media == codec.Protobuf {
 		c.writeProtobufItems(p, meta, gvk)
 		return
@@ -269,7 +275,17 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
+	if c.kind.Custom != nil && meta.Continue == "" {
+		// Kubernetes' lists of custom resources always say it.
+		m = append([]byte(`{"continue":"",`), m[1:]...)
+	}
 	whole := c.out.Media == codec.YAML || c.out.Pretty
+	// Items of lists of custom resources say their type.
+	var typed []byte
+	if c.kind.Custom != nil {
+		typed = codec.AppendTyped(nil, codec.GVK(c.kind, c.version), []byte("{}"))
+		typed[len(typed)-1] = ',' // there is always metadata behind it
+	}
 	bodies := make([][]byte, len(p.items))
 	size := max(len(p.items)-1, 0)
 	for i, e := range p.items {
@@ -278,6 +294,9 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 			return
 		}
 		size += len(bodies[i])
+		if typed != nil {
+			size += len(typed) - 1
+		}
 	}
 	buf := buffers.get()
 	defer buffers.put(buf)
@@ -295,6 +314,10 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 	for i, body := range bodies {
 		if i > 0 {
 			b = append(b, ',')
+		}
+		if typed != nil {
+			b = append(b, typed...)
+			body = body[1:]
 		}
 		b = append(b, body...)
 		if !whole && len(b) > 256<<10 {

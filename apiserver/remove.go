@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/apiserver/request"
@@ -49,6 +50,8 @@ func (c *call) decodeDeleteOptions(data []byte, o *metav1.DeleteOptions) error {
 	if have.Kind != "" && have.Kind != "DeleteOptions" {
 		return apierrors.NewBadRequest(runtime.NewNotRegisteredErrForKind(schemeName, have).Error())
 	}
+	o.TypeMeta = metav1.TypeMeta{}
+	c.auditSent(schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, o)
 	return nil
 }
 

@@ -67,6 +67,7 @@ func (c *call) status(code int, s *metav1.Status) {
 
 // object answers with an object that no cache holds.
 func (c *call) object(code int, gvk schema.GroupVersionKind, obj runtime.Object) {
+	c.auditAnswered(gvk, obj)
 	media := c.out.Media
 	if media == codec.Protobuf && !codec.HasProtobuf(obj) {
 		media = codec.JSON
@@ -109,7 +110,6 @@ func (c *call) head(contentType string) {
 	h := c.w.Header()
 	h["Content-Type"] = []string{contentType}
 	h["Cache-Control"] = noCache
-	h["Audit-Id"] = nil
 	for _, text := range c.warnings {
 		if w, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
 			h.Add("Warning", w)
@@ -131,6 +131,7 @@ func (c *call) entry(code int, e *cache.Entry) {
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
+	c.auditEntries(codec.GVK(c.kind, c.version), nil, e)
 	c.body(code, c.out.Media, codec.GVK(c.kind, c.version), body)
 }
 

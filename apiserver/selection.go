@@ -58,6 +58,15 @@ func newSelection(k *kinds.Kind, v *kinds.Version, ls labels.Selector, fs fields
 		if get == nil {
 			return nil, unknownField(k, v, req.Field)
 		}
+		if convert := k.FromCache; convert != nil {
+			read := get
+			get = func(o kinds.Object) string {
+				if form, err := convert(o); err == nil {
+					o = form
+				}
+				return read(o)
+			}
+		}
 		s.fields = append(s.fields, fieldTerm{get: get, equal: req.Operator != selop.NotEquals, value: req.Value})
 	}
 	return s, nil
@@ -68,7 +77,7 @@ func fieldGetter(k *kinds.Kind, v *kinds.Version, name string) func(kinds.Object
 	case "metadata.name":
 		return func(o kinds.Object) string { return o.GetName() }
 	case "metadata.namespace":
-		if k.Namespaced || !hasFields(k, v) {
+		if k.Namespaced || !hasFields(k, v) && k.Custom == nil {
 			return func(o kinds.Object) string { return o.GetNamespace() }
 		}
 	}
@@ -89,7 +98,7 @@ func hasFields(k *kinds.Kind, v *kinds.Version) bool {
 // unknownField words the error as Kubernetes does: kinds with field labels of
 // their own and those with only the general ones differ.
 func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
-	if !hasFields(k, v) {
+	if !hasFields(k, v) && k.Custom == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
 	}
 	return apierrors.NewBadRequest("field label not supported: " + name)

@@ -11,7 +11,10 @@ import (
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/alloc"
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/custom"
+	"skiff.dev/skiff/apiserver/gate"
 	"skiff.dev/skiff/apiserver/objects"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/ownership"
 	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/auth/authn"
@@ -29,8 +32,14 @@ type Server struct {
 	table  *kinds.Table
 	cache  *cache.Cache
 	engine *objects.Engine
+	custom *custom.Registry
 
 	metrics *metrics
+	// gate lets requests in by priority and fairness; without it (nil), limits bound
+	// their number.
+	gate   *gate.Gate
+	limits *gate.Limits
+	sizes  sizes
 	// impersonator is nil where everybody may do everything.
 	impersonator *authn.Impersonator
 
@@ -39,6 +48,8 @@ type Server struct {
 	stop    context.CancelFunc
 	closing chan struct{}
 	done    chan struct{}
+	// flowDone is closed when nothing follows the gate's configuration any more.
+	flowDone chan struct{}
 }
 
 // New loads the store into the cache and makes what every cluster has: its first
@@ -49,12 +60,15 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if err := s.makeGate(); err != nil {
 		return nil, err
 	}
 	c, err := cache.New(ctx, o.Store, o.Table.All(), s.tel)
@@ -69,11 +83,25 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			}
 		}
 	}
+	if s.gate != nil {
+		for _, gr := range flowKinds {
+			if k, ok := o.Table.ByResource(gr); ok && c.Of(k) != nil {
+				c.Of(k).Feed(s.gate.Apply)
+			}
+		}
+	}
 	reader := cacheReader{s}
 	chain := append(admission.Chain{&lifecycle{reader}}, o.Admission...)
+	owners := ownership.New(o.Scheme, s.kindByGVK)
 	for _, p := range chain {
 		if n, ok := p.(admission.NeedsReader); ok {
 			n.SetReader(reader)
+		}
+		if n, ok := p.(admission.NeedsTypes); ok {
+			n.SetTypes(owners.Types)
+		}
+		if n, ok := p.(admission.NeedsKinds); ok {
+			n.SetKinds(s.kindByGVK)
 		}
 	}
 	services, err := alloc.NewServices(o.ServiceCIDR, o.NodePortRange[0], o.NodePortRange[1])
@@ -81,7 +109,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		c.Close()
 		return nil, err
 	}
-	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services}
+	// The registry hooks into the engine, and writes through it.
+	registry := &registryHook{}
+	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services, custom.Resource: registry}
 	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
 		if svc, ok := obj.(*corev1.Service); ok {
 			services.Restore(svc)
@@ -89,16 +119,32 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return true
 	})
 	s.engine = objects.New(objects.Config{
-		Store: o.Store, Cache: c, Admission: chain, Owners: ownership.New(o.Scheme, o.Table.ByGVK),
+		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
 	})
+	s.custom = custom.New(custom.Options{
+		Table: o.Table, Cache: c, Engine: s.engine, Hooks: o.Callouts, User: systemUser, Agent: systemAgent,
+		Changed: s.kindsChanged, Tel: s.tel,
+	})
+	registry.Registry = s.custom
+	if err := s.custom.Start(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
 	if err := s.bootstrap(ctx, services.First()); err != nil {
+		s.custom.Close()
 		c.Close()
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.maintain(run)
+	if s.gate != nil {
+		s.gate.Digest()
+		go s.maintainFlow(run)
+	} else {
+		close(s.flowDone)
+	}
 	return s, nil
 }
 
@@ -108,7 +154,23 @@ func (s *Server) Close() {
 	s.stop()
 	close(s.closing)
 	<-s.done
+	s.custom.Close()
+	<-s.flowDone
 	s.cache.Close()
+}
+
+// registryHook is the registry of custom kinds, which is made after the engine that
+// it hooks into.
+type registryHook struct{ *custom.Registry }
+
+// kindsChanged tells discovery and OpenAPI which custom kinds there are.
+func (s *Server) kindsChanged(rows []*kinds.Kind, docs []openapi.Extra) {
+	if s.opt.Discovery != nil {
+		s.opt.Discovery.SetExtra(rows)
+	}
+	if s.opt.OpenAPI != nil {
+		s.opt.OpenAPI.SetExtra(docs)
+	}
 }
 
 // freshTimeout bounds the wait for what another server may have written.
@@ -147,7 +209,7 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
-	k, ok := r.s.table.ByResource(gr)
+	k, ok := r.s.kindByResource(gr)
 	if !ok {
 		return nil
 	}

@@ -136,6 +136,7 @@ func (c *call) post(row *kinds.Subresource) {
 		c.fail(err)
 		return
 	}
+	c.auditSent(row.Kind, view)
 	r := c.req()
 	r.Sub = c.info.Sub
 	out, err := c.s.post(c.ctx(), r, view, &o)
@@ -175,7 +176,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "update":
 		var o metav1.UpdateOptions
 		if err := c.decodeQuery(&o); err != nil {
@@ -194,12 +198,16 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
+		c.auditSent(row.Kind, view)
 		e, err := c.s.engine.UpdateView(c.ctx(), r, row, view, &o)
 		if err != nil {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	case "patch":
 		pt, data, o, err := c.patchOptions()
 		if err != nil {
@@ -216,7 +224,10 @@ func (c *call) view(row *kinds.Subresource) {
 			c.fail(err)
 			return
 		}
-		obj = e.Object
+		if obj, err = c.form(e); err != nil {
+			c.fail(err)
+			return
+		}
 	default:
 		c.notAllowed()
 		return

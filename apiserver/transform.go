@@ -37,7 +37,12 @@ func (c *call) transformed(code int, e *cache.Entry) {
 		t.table.ResourceVersion = e.Object.GetResourceVersion()
 		c.object(code, c.metaKind("Table"), &t.table)
 	case "PartialObjectMetadata":
-		c.object(code, c.metaKind("PartialObjectMetadata"), partial(c.kind, e.Object))
+		obj, err := c.form(e)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.object(code, c.metaKind("PartialObjectMetadata"), partial(c.kind, obj))
 	default:
 		c.fail(notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + c.goType(false) + ")"))
 	}
@@ -114,8 +119,12 @@ var defaultColumns = []metav1.TableColumnDefinition{
 func (t *tableMaker) add(e *cache.Entry) error {
 	k := t.c.kind
 	row := metav1.TableRow{}
+	obj, err := t.c.form(e)
+	if err != nil {
+		return err
+	}
 	if k.Cells != nil {
-		row.Cells = k.Cells(e.Object, t.now)
+		row.Cells = k.Cells(obj, t.now)
 	} else {
 		row.Cells = []any{e.Object.GetName(), e.Object.GetCreationTimestamp().UTC().Format(time.RFC3339)}
 	}
@@ -128,7 +137,7 @@ func (t *tableMaker) add(e *cache.Entry) error {
 		}
 		row.Object.Raw = codec.AppendTyped(nil, codec.GVK(k, t.c.version), body)
 	default:
-		raw, err := t.c.partialJSON(e.Object)
+		raw, err := t.c.partialJSON(obj)
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,9 @@ const (
 	initialEvents = "k8s.io/initial-events-end"
 )
 
+// enoughToWrite is how many bytes of events are gathered before they are written.
+const enoughToWrite = 64 << 10
+
 // watcher writes one watch's events.
 type watcher struct {
 	c       *call
@@ -38,6 +41,8 @@ type watcher struct {
 	buf     []byte
 	obj     []byte
 	evs     []cache.Event
+
+	stalls stalls
 }
 
 // watch streams events.
@@ -56,6 +61,7 @@ func (c *call) watch() {
 		c.fail(apierrors.NewInternalError(plainError("unable to start watch - can't get http.Flusher")))
 		return
 	}
+	c.registerWatch()
 	w := &watcher{c: c, flush: flusher, sel: sel, table: c.out.As == "Table"}
 	snap, err := w.begin(o)
 	if err != nil {
@@ -73,9 +79,11 @@ func (c *call) watch() {
 	c.head(ct)
 	c.w.WriteHeader(http.StatusOK)
 	flusher.Flush()
+	defer w.stalls.guard(c.w)()
 	if snap != nil && !w.initial(snap, o) {
 		return
 	}
+	c.pass.Leave() // a watch that has begun costs nobody a seat
 	w.follow(timeout, o.AllowWatchBookmarks)
 }
 
@@ -124,7 +132,7 @@ func (w *watcher) initial(snap *cache.Snapshot, o *metainternal.ListOptions) boo
 			return true
 		}
 		ok = w.send(watch.Added, e)
-		if ok && len(w.buf) > 64<<10 {
+		if ok && len(w.buf) > enoughToWrite {
 			ok = w.write()
 		}
 		return ok
@@ -158,7 +166,7 @@ func (w *watcher) follow(timeout time.Duration, bookmarks bool) {
 		}
 		w.evs = evs[:0]
 		for i := range evs {
-			if !w.event(&evs[i]) {
+			if !w.event(&evs[i]) || len(w.buf) > enoughToWrite && !w.write() {
 				return
 			}
 		}
@@ -246,9 +254,13 @@ func (w *watcher) send(t watch.EventType, e *cache.Entry) bool {
 // transformed is an object as Table or metadata. Only the first table has columns.
 func (w *watcher) transformed(e *cache.Entry) ([]byte, error) {
 	if !w.table {
-		obj := partial(w.c.kind, e.Object)
+		shown, err := w.c.form(e)
+		if err != nil {
+			return nil, err
+		}
+		obj := partial(w.c.kind, shown)
 		if w.c.out.Media == codec.JSON {
-			return w.c.partialJSON(e.Object)
+			return w.c.partialJSON(shown)
 		}
 		return codec.Object(w.c.out.Media, w.c.metaKind("PartialObjectMetadata"), obj)
 	}
@@ -295,12 +307,14 @@ func (w *watcher) frame(t watch.EventType, obj []byte) {
 
 // write hands the buffer to the connection.
 func (w *watcher) write() bool {
+	w.stalls.begin()
 	_, err := w.c.w.Write(w.buf)
 	w.buf = w.buf[:0]
 	if cap(w.buf) > 256<<10 {
 		w.buf = nil
 	}
 	w.flush.Flush()
+	w.stalls.end()
 	return err == nil
 }
 

@@ -32,6 +32,7 @@ type target struct {
 	gvk     schema.GroupVersionKind // as asked for; never a list kind
 	form    form
 	version *kinds.Version // nil for the hub
+	scheme  *runtime.Scheme
 }
 
 // resolve finds the kind and form of an object or a list of objects.
@@ -62,7 +63,7 @@ func (p *InProcess) resolveKind(gvk schema.GroupVersionKind) (target, error) {
 	if !ok {
 		return target{}, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
 	}
-	t := target{kind: k, gvk: gvk}
+	t := target{kind: k, gvk: gvk, scheme: p.scheme}
 	if gvk != k.GVK() {
 		t.form = formVersion
 		t.version, _ = k.ServedAs(gvk.GroupVersion())
@@ -73,6 +74,9 @@ func (p *InProcess) resolveKind(gvk schema.GroupVersionKind) (target, error) {
 // view shows a shared object in the target's form. It is shared and immutable
 // too; the hub form is obj itself.
 func (t target) view(obj kinds.Object) (crclient.Object, error) {
+	if t.kind != nil && t.kind.Custom != nil && t.form != formMetadata {
+		return t.customView(obj)
+	}
 	switch t.form {
 	case formHub:
 		return obj, nil
@@ -124,6 +128,10 @@ func (t target) metadata(obj kinds.Object) *metav1.PartialObjectMetadata {
 }
 
 func (t target) unstructured(obj kinds.Object) (*unstructured.Unstructured, error) {
+	if t.kind.Custom != nil {
+		m, err := t.contents(obj)
+		return &unstructured.Unstructured{Object: m}, err
+	}
 	in, err := t.fromHub(obj)
 	if err != nil {
 		return nil, err
@@ -202,6 +210,9 @@ func (t target) fillList(list crclient.ObjectList, objs []kinds.Object, share bo
 
 // hub makes an object of the hub type, owned by nobody else, of a caller's object.
 func (t target) hub(obj crclient.Object) (kinds.Object, error) {
+	if t.kind.Custom != nil {
+		return t.customHub(obj)
+	}
 	switch t.form {
 	case formHub:
 		return bare(obj.DeepCopyObject().(kinds.Object)), nil

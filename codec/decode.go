@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"skiff.dev/skiff/kinds/dynamic"
 )
 
 // Strict says what becomes of unknown and duplicate fields.
@@ -102,6 +104,10 @@ func DecodeInto(m Media, data []byte, into runtime.Object, s Strict) (gvk schema
 			}
 		}
 		data = converted
+	}
+	if d, ok := into.(*dynamic.Object); ok {
+		more, err := decodeDynamic(data, d, s)
+		return typeOf(into), append(strictErrs, more...), err
 	}
 	if s == Report {
 		more, err := kjson.UnmarshalStrict(data, into)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,11 +52,25 @@ func JSONPatch(doc, patch []byte, s Strict) (patched []byte, strictErrs []error,
 		return nil, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(ops)))
 	}
-	patched, err = guard(func() ([]byte, error) { return ops.Apply(doc) })
+	patched, err = ApplyOperations(doc, ops)
 	if err != nil {
 		return nil, nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 	}
 	return patched, strictErrs, nil
+}
+
+// maxCopied is how many bytes the copy operations of one JSON patch may add: a few
+// of them that copy what others copied would fill any memory (apiserver's
+// JSONPatchMaxCopyBytes).
+const maxCopied = 3 << 20
+
+// The library takes its limit from a variable of its own.
+var limitCopies = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = maxCopied })
+
+// ApplyOperations applies a decoded RFC 6902 patch to the JSON document doc.
+func ApplyOperations(doc []byte, ops jsonpatch.Patch) ([]byte, error) {
+	limitCopies()
+	return guard(func() ([]byte, error) { return ops.Apply(doc) })
 }
 
 // guard turns a panic of the patch library, which some operations without a value

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	"skiff.dev/skiff/controllers/bootstraptoken"
 	"skiff.dev/skiff/controllers/certificateapproving"
 	"skiff.dev/skiff/controllers/certificatecleaner"
 	"skiff.dev/skiff/controllers/certificatesigning"
@@ -27,6 +28,7 @@ import (
 	"skiff.dev/skiff/controllers/resourcequota"
 	"skiff.dev/skiff/controllers/rootca"
 	"skiff.dev/skiff/controllers/serviceaccount"
+	"skiff.dev/skiff/controllers/serviceaccounttoken"
 	"skiff.dev/skiff/controllers/tainteviction"
 )
 
@@ -41,6 +43,8 @@ type Controller struct {
 var All = []Controller{
 	{"serviceaccount", serviceaccount.Start},
 	{"rootca", rootca.Start},
+	{"serviceaccounttoken", serviceaccounttoken.Start},
+	{"bootstraptoken", bootstraptoken.Start},
 	{"nodeipam", nodeipam.Start},
 	{"nodelifecycle", nodelifecycle.Start},
 	{"tainteviction", tainteviction.Start},

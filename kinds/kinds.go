@@ -93,9 +93,46 @@ type Kind struct {
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields map[string]func(obj Object) string
 
+	// FromCache gives an object as the API server's cache holds it the form of this
+	// row, ToCache the other way; both leave their argument alone and may return it.
+	// nil: the cache holds what the row is about. They may take their time (a webhook
+	// converts) and fail.
+	FromCache, ToCache func(obj Object) (Object, error)
+	// Restored completes an object that was just read from the store, which it owns.
+	Restored func(obj Object) (Object, error)
+
+	// Custom is set for kinds that users define (CustomResourceDefinitions).
+	Custom *Custom
+
 	// HiddenAnnotations stand for fields of a type that only Kubernetes has inside:
 	// objects carry them, metadata shown alone (a Table's rows) does not.
 	HiddenAnnotations []string
+}
+
+// Custom is what a kind needs besides that is defined at run time. Its objects are
+// *dynamic.Object. Each served version of a definition has a row of its own, whose
+// hub is that version; all rows of one definition share one cache, which holds
+// objects in the version in which they are stored.
+type Custom struct {
+	// Coerce gives an object that was just decoded the form that the schema wants:
+	// unknown fields go, and are told if report is set.
+	Coerce func(obj Object, report bool) (unknown []string, err error)
+	// StorageVersion is the version in which new objects are stored.
+	StorageVersion string
+	// Terminating tells whether the definition is being deleted: nothing may be made.
+	Terminating func() bool
+	// Types makes typed values of objects for server-side apply, of every version of
+	// the definition: a managedfields.TypeConverter.
+	Types func() (any, error)
+	// ReplicasPaths are the paths of spec.replicas in each version's objects, by group
+	// and version, for those with a scale; nil for the others.
+	ReplicasPaths map[string][]string
+	// Trim forgets what was compiled and not used since the last Trim.
+	Trim func()
+	// Rows are the kinds of all served versions of the definition.
+	Rows func() []*Kind
+	// Convert gives an object of any version of the definition another version.
+	Convert func(obj Object, version string) (Object, error)
 }
 
 // Version is one served form of a kind.
@@ -140,6 +177,8 @@ type Subresource struct {
 	// copy of the parent.
 	Get func(obj Object) (runtime.Object, error)
 	Set func(obj Object, view runtime.Object) (Object, error)
+	// Base, if set, is the view that a write begins with instead of Get's.
+	Base func(obj Object) (runtime.Object, error)
 	// Create acts on a posted view of the parent where the answer is not the parent
 	// (nil: the API server has the handler: binding, eviction, token, exec, ...).
 	Create func(ctx context.Context, obj Object, in runtime.Object) (runtime.Object, error)

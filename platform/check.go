@@ -12,9 +12,13 @@ import (
 )
 
 // checkMachine says what this machine lacks before anything is made on it.
-func checkMachine() error {
+// What only a node needs is looked at if there is one.
+func checkMachine(node bool) error {
 	if os.Geteuid() != 0 {
 		return &Fault{What: "skiff must run as root: it makes network interfaces, mounts and control groups", Do: "run it with sudo"}
+	}
+	if !node {
+		return nil
 	}
 	raw, err := os.ReadFile("/proc/filesystems")
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli"
 )
@@ -38,6 +39,26 @@ type Config struct {
 	LogLevel      string `json:"logLevel"`
 	StaticPods    string `json:"staticPods,omitempty"`
 
+	// Datastore is where the state lies: empty or "disk" is the data directory.
+	Datastore      string `json:"datastore,omitempty"`
+	DatastoreCA    string `json:"datastoreCAFile,omitempty"`
+	DatastoreCert  string `json:"datastoreCertFile,omitempty"`
+	DatastoreKey   string `json:"datastoreKeyFile,omitempty"`
+	ClusterInit    bool   `json:"clusterInit,omitempty"`
+	EtcdListen     string `json:"etcdListen,omitempty"`
+	EtcdPeerListen string `json:"etcdPeerListen,omitempty"`
+	// EncryptionConfig is a file of Kubernetes' EncryptionConfiguration.
+	EncryptionConfig string `json:"encryptionProviderConfig,omitempty"`
+	// DisableNode leaves out everything but the control plane.
+	DisableNode bool `json:"disableNode,omitempty"`
+
+	// was is where the state lay in the last start; "" if there was none.
+	was string
+	// Limits of the API server's requests; see doc/fairness.md.
+	MaxInflight int  `json:"-"`
+	MaxMutating int  `json:"-"`
+	Fairness    bool `json:"-"`
+
 	// open are the flags that nobody set: their values may be chosen.
 	open map[string]bool
 }
@@ -50,6 +71,8 @@ const (
 	defaultNodeAPI  = "0.0.0.0:10250"
 	defaultPods     = "10.244.0.0/16"
 	defaultServices = "10.96.0.0/16"
+	defaultEtcd     = "127.0.0.1:2379"
+	etcdPeerPort    = "2380"
 )
 
 func (c *Config) flags(fs *pflag.FlagSet) {
@@ -64,6 +87,18 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
 	fs.StringVar(&c.StaticPods, "static-pods", "", "directory of manifests of pods that this node runs by itself")
+	fs.StringVar(&c.Datastore, "datastore", "", "where the state lies: disk (the data directory) or etcd://HOST:PORT[,HOST:PORT...][/PREFIX] (default disk)")
+	fs.StringVar(&c.DatastoreCA, "datastore-cafile", "", "certificate of the authority of that etcd; makes the connection https")
+	fs.StringVar(&c.DatastoreCert, "datastore-certfile", "", "client certificate for that etcd")
+	fs.StringVar(&c.DatastoreKey, "datastore-keyfile", "", "key of the client certificate")
+	fs.BoolVar(&c.ClusterInit, "cluster-init", false, "keep the state in a member of etcd that runs in this process")
+	fs.StringVar(&c.EtcdListen, "etcd-listen", defaultEtcd, "address and port of that member for its clients, https; a free port is taken where nothing is given and 2379 is not free")
+	fs.StringVar(&c.EtcdPeerListen, "etcd-peer-listen", "", "address and port of that member for other members, https (default: port 2380 of the node's address, or a free port)")
+	fs.StringVar(&c.EncryptionConfig, "encryption-provider-config", "", "file of kind EncryptionConfiguration that says how kinds are encrypted in the store (default: secrets, by keys of the cluster's own)")
+	fs.BoolVar(&c.DisableNode, "disable-node", false, "run the control plane alone: no pods run here")
+	fs.IntVar(&c.MaxInflight, "max-requests-inflight", apiserver.DefaultMaxInflight, "how many reading requests the API serves at once; with priority and fairness the sum of this and the next is shared out among the priority levels (doc/fairness.md); 0 means no bound")
+	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
+	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	c.identityConfig.flags(fs)
 }
@@ -103,6 +138,7 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 		return &Fault{What: "the configuration of the last start cannot be read: " + filepath.Join(c.Data, configFile) + ": " + err.Error(),
 			Do: "repair it; or remove it and give the ranges that the cluster was made with by --pod-cidr and --service-cidr"}
 	}
+	c.recallDatastore(fs, last)
 	_, held := cli.Holder(c.Data) // then that is what to say, later
 	if run, ok := last["runDir"].(string); ok && !held && run != c.Run && exists(filepath.Join(run, "engine")) {
 		return &Fault{
@@ -111,9 +147,11 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 		}
 	}
 	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
-		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain", "static-pods": "staticPods"} {
+		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain", "static-pods": "staticPods",
+		"datastore": "datastore", "datastore-cafile": "datastoreCAFile", "datastore-certfile": "datastoreCertFile", "datastore-keyfile": "datastoreKeyFile",
+		"etcd-listen": "etcdListen", "etcd-peer-listen": "etcdPeerListen", "encryption-provider-config": "encryptionProviderConfig"} {
 		v, ok := last[key].(string)
-		if !ok || v == "" {
+		if !ok || v == "" || strings.HasPrefix(name, "datastore") && c.ClusterInit {
 			continue
 		}
 		f := fs.Lookup(name)
@@ -129,6 +167,33 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 		}
 	}
 	return nil
+}
+
+// recallDatastore notes where the state lay in the last start, and goes on with an
+// embedded member unless another place is given now.
+func (c *Config) recallDatastore(fs *pflag.FlagSet, last map[string]any) {
+	before := Config{}
+	before.Datastore, _ = last["datastore"].(string)
+	before.ClusterInit, _ = last["clusterInit"].(bool)
+	c.was = before.where()
+	if !fs.Changed("datastore") && !fs.Changed("cluster-init") {
+		c.ClusterInit = before.ClusterInit
+	}
+}
+
+// where is the place of the state, to compare two starts.
+func (c *Config) where() string {
+	switch {
+	case c.ClusterInit:
+		return embedded
+	case c.Datastore == "":
+		return onDisk
+	}
+	return c.Datastore
+}
+
+func (c *Config) datastoreTLS() etcdTLS {
+	return etcdTLS{CA: c.DatastoreCA, Cert: c.DatastoreCert, Key: c.DatastoreKey}
 }
 
 func (c *Config) remember() error {
@@ -161,6 +226,17 @@ func (c *Config) check() error {
 	}
 	if prefixes[0].Overlaps(prefixes[1]) {
 		return &Fault{What: fmt.Sprintf("--pod-cidr=%s and --service-cidr=%s overlap", c.PodCIDR, c.ServiceCIDR), Do: "give ranges that do not"}
+	}
+	if c.Datastore != "" && c.Datastore != onDisk {
+		if c.ClusterInit {
+			return &Fault{What: "--cluster-init and --datastore=" + c.Datastore + " exclude each other", Do: "give one of them"}
+		}
+		if _, err := parsePlace("datastore", c.Datastore); err != nil {
+			return err
+		}
+		if strings.HasPrefix(c.Datastore, "disk:") {
+			return &Fault{What: "--datastore=" + c.Datastore + ": the state on disk lies in the data directory", Do: "give --data-dir, and --datastore=disk"}
+		}
 	}
 	if c.NodeIP != "" {
 		if _, err := netip.ParseAddr(c.NodeIP); err != nil {

@@ -11,10 +11,12 @@ import (
 // identityConfig are the flags of who may ask and what they may do, under the names
 // that kube-apiserver gives them.
 type identityConfig struct {
-	anonymous     bool
-	clientCAFile  string
-	tokenAuthFile string
-	requestHeader requestHeaderConfig
+	anonymous       bool
+	clientCAFile    string
+	tokenAuthFile   string
+	bootstrapTokens bool
+	requestHeader   requestHeaderConfig
+	audit           auditConfig
 }
 
 // requestHeaderConfig tells how a front proxy names the user.
@@ -32,6 +34,8 @@ func (c *identityConfig) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.clientCAFile, "client-ca-file", "", "file of further authorities (PEM) whose client certificates are users, besides the cluster's own")
 	fs.StringVar(&c.tokenAuthFile, "token-auth-file", "", "file of static tokens: lines of token,user,uid,\"group,group\"")
 
+	fs.BoolVar(&c.bootstrapTokens, "enable-bootstrap-token-auth", true, "let Secrets of the type bootstrap.kubernetes.io/token in kube-system be tokens of machines that join")
+	c.audit.flags(fs)
 	h := &c.requestHeader
 	fs.StringVar(&h.caFile, "requestheader-client-ca-file", "", "file of further authorities (PEM) of front proxies, besides the cluster's own")
 	fs.StringSliceVar(&h.allowed, "requestheader-allowed-names", []string{"front-proxy-client"}, "common names of the certificates of front proxies; empty allows every certificate of their authorities")
@@ -44,8 +48,8 @@ func (c *identityConfig) flags(fs *pflag.FlagSet) {
 // settle checks what can be checked without reading a file, and makes paths absolute:
 // a process in the background has another working directory.
 func (c *identityConfig) settle() error {
-	for _, path := range []*string{&c.clientCAFile, &c.tokenAuthFile, &c.requestHeader.caFile} {
-		if *path == "" {
+	for _, path := range append(c.audit.paths(), &c.clientCAFile, &c.tokenAuthFile, &c.requestHeader.caFile) {
+		if *path == "" || *path == "-" {
 			continue
 		}
 		abs, err := filepath.Abs(*path)
@@ -53,6 +57,9 @@ func (c *identityConfig) settle() error {
 			return err
 		}
 		*path = abs
+	}
+	if err := c.audit.check(); err != nil {
+		return err
 	}
 	for flag, list := range map[string][]string{
 		"requestheader-username-headers": c.requestHeader.names, "requestheader-uid-headers": c.requestHeader.uids,

@@ -22,6 +22,7 @@ type localServer struct {
 	status func(context.Context) localapi.Status
 	images engine.Images
 	stop   func(localapi.StopRequest)
+	rotate func(context.Context) (localapi.RotatedKey, error)
 }
 
 // serveLocal listens and serves until the returned func is called.
@@ -54,6 +55,18 @@ func (l *localServer) handler() http.Handler {
 			l.stop(req)
 		}
 	})
+	mux.HandleFunc("POST /secrets/rotate-key", func(w http.ResponseWriter, r *http.Request) {
+		rotated, err := l.rotate(r.Context())
+		reply(w, rotated, err)
+	})
+	if l.images == nil {
+		none := func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, nil, fmt.Errorf("%w: this server runs no node, so it has no images", engine.ErrNotFound))
+		}
+		mux.HandleFunc("/images", none)
+		mux.HandleFunc("/images/", none)
+		return mux
+	}
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {
 		images, err := l.images.List(r.Context())
 		reply(w, wireImages(images), err)

@@ -25,7 +25,7 @@ const kubernetesVersion = "v1.36.3"
 // Main runs the command line and returns the exit code.
 func Main(args []string) int {
 	c := &Config{}
-	return cli.Run(context.Background(), args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c))
+	return cli.Run(context.Background(), args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c), datastoreCommand(c), secretsCommand(c))
 }
 
 // orderly gives a command a context that ends with SIGINT or SIGTERM. Only those

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,9 @@ type process struct {
 	nodeListener net.Listener
 	pki          *pki.Material
 	store        store.Store
+	shared       bool        // other servers may write the store too
+	leads        atomic.Bool // this server runs what one of them alone may run
+	rotation     *rotation   // nil: an encryption configuration rules
 	table        *kinds.Table
 	scheme       *runtime.Scheme
 	api          *apiserver.Server
@@ -87,15 +91,22 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
 		{"start the node", p.startNode},
+		{"answer local commands", p.startLocal},
 		{"open the API to pods", p.openToPods},
 		{"wait until the node is ready", p.waitReady},
 	} {
+		if p.cfg.DisableNode && slices.Contains(ofNodes, step.name) {
+			continue
+		}
 		if err := s.run(ctx, step.name, step.do); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// ofNodes are the steps that a control plane alone leaves out.
+var ofNodes = []string{"open the container engine", "connect the network", "start the node", "open the API to pods", "wait until the node is ready"}
 
 // serveTLS serves h on l as a part of the process.
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {
@@ -108,7 +119,8 @@ func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          quietLog(p.tel.For(name)),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, WriteByteTimeout: time.Minute},
 	}
 	p.component(name, func(ctx context.Context) error {
 		errs := make(chan error, 1)

@@ -11,7 +11,6 @@ import (
 
 // status is what `skiff status` shows.
 func (p *process) status(ctx context.Context) localapi.Status {
-	path, version := p.engine.Runtime()
 	s := localapi.Status{
 		Version:   Version,
 		PID:       p.pids()[0],
@@ -26,14 +25,17 @@ func (p *process) status(ctx context.Context) localapi.Status {
 		PodCIDR:   p.cfg.PodCIDR,
 		Services:  p.cfg.ServiceCIDR,
 		DNS:       p.dns.String(),
-		Runtime:   path + " " + version,
-		Pods:      len(p.node.Pods()),
 		Steps:     p.steps,
 		Parts:     p.partStates(),
 	}
 	for _, pid := range s.PIDs {
 		s.RSS += residentBytes(pid)
 	}
+	if p.node == nil || p.engine == nil {
+		return s // a control plane alone
+	}
+	path, version := p.engine.Runtime()
+	s.Runtime, s.Pods = path+" "+version, len(p.node.Pods())
 	containers, err := p.engine.List(ctx, nil)
 	if err != nil {
 		p.tel.Log.Warn("list containers", "error", err)

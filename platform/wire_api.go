@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
 	"skiff.dev/skiff/apiserver/discovery"
 	"skiff.dev/skiff/apiserver/openapi"
@@ -30,10 +32,11 @@ import (
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/all"
 	"skiff.dev/skiff/kinds/scheme"
-	"skiff.dev/skiff/store/disk"
 )
 
-func (p *process) checkMachine(context.Context) (func(), error) { return nil, checkMachine() }
+func (p *process) checkMachine(context.Context) (func(), error) {
+	return nil, checkMachine(!p.cfg.DisableNode)
+}
 
 // takeDirectories makes both directories and locks them. What did not exist goes
 // again when the start fails.
@@ -60,11 +63,17 @@ func (p *process) chooseAddresses(context.Context) (func(), error) {
 		return nil, err
 	}
 	undo := func() { p.apiListener.Close() }
-	if p.nodeListener, err = listen("node-listen", p.cfg.NodeListen, p.cfg.open["node-listen"]); err != nil {
+	p.cfg.Listen = p.apiListener.Addr().String()
+	if !p.cfg.DisableNode {
+		if p.nodeListener, err = listen("node-listen", p.cfg.NodeListen, p.cfg.open["node-listen"]); err != nil {
+			return undo, err
+		}
+		undo = func() { p.apiListener.Close(); p.nodeListener.Close() }
+		p.cfg.NodeListen = p.nodeListener.Addr().String()
+	}
+	if err := p.chooseEtcd(); err != nil {
 		return undo, err
 	}
-	undo = func() { p.apiListener.Close(); p.nodeListener.Close() }
-	p.cfg.Listen, p.cfg.NodeListen = p.apiListener.Addr().String(), p.nodeListener.Addr().String()
 	if err := p.chooseRanges(); err != nil {
 		return undo, err
 	}
@@ -97,15 +106,6 @@ func (p *process) makeCertificates(context.Context) (func(), error) {
 			Do: "restore it from a backup, or begin anew with: skiff reset", Err: err}
 	}
 	return nil, err
-}
-
-func (p *process) openStore(context.Context) (func(), error) {
-	s, err := disk.Open(filepath.Join(p.cfg.Data, "store"), disk.Options{Logger: p.tel.For("store").Log})
-	if err != nil {
-		return nil, err
-	}
-	p.store = s
-	return func() { s.Close() }, nil
 }
 
 func (p *process) apiPort() int { return portOf(p.cfg.Listen) }
@@ -166,18 +166,37 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
+	extensions, err := p.newAggregator(groups, schemas)
+	if err != nil {
+		return nil, err
+	}
+	log, err := p.newAudit()
+	if err != nil {
+		return nil, err
+	}
+	callouts := id.callouts()
+	judges, err := p.interceptors(callouts)
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = apiserver.New(ctx, apiserver.Options{
 		Store:         p.store,
 		Table:         p.table,
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Admission:     append(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), &admit.ResourceQuota{}),
+		Identified:    !p.cfg.anonymous,
+		Audit:         log,
+		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
 		Rules:         id.rbac,
-		Feeds:         id.feeds(),
+		Feeds:         append(id.feeds(), aggregateFeed(extensions), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
+		Callouts:      callouts,
+		Delegate:      extensions.Route,
+		Discovery:     groups,
+		OpenAPI:       schemas,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: groups},
 			{Path: "/apis", Handler: groups},
@@ -193,13 +212,25 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		ServiceCIDR:   p.services,
 		NodePortRange: ports,
 		Advertise:     netip.AddrPortFrom(p.podsReach(), uint16(p.apiPort())),
+		MaxInflight:   bound(p.cfg.MaxInflight),
+		MaxMutating:   bound(p.cfg.MaxMutating),
+		NoPriority:    !p.cfg.Fairness,
 		OldVersions:   p.cfg.OldVersions,
+		Leads:         p.leading(),
 		Telemetry:     p.tel,
 	})
-	if err != nil {
-		return nil, err
+	closeLog := func() {
+		if log != nil {
+			log.Close()
+		}
 	}
-	undo := p.api.Close
+	if err != nil {
+		return closeLog, err
+	}
+	undo := func() { p.api.Close(); closeLog() }
+	if p.rotation != nil {
+		p.component("sealing", p.finishSealing)
+	}
 	reader := p.api.Reader()
 	id.reader.Store(&reader)
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
@@ -211,6 +242,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
+	p.component("aggregation", func(ctx context.Context) error { return extensions.Run(ctx, p.api.Registrations()) })
 	p.serveAPI("api", p.apiListener)
 	return undo, nil
 }
@@ -221,6 +253,14 @@ func (p *process) serveAPI(name string, l net.Listener) {
 		ClientAuth:     tls.RequestClientCert,
 		ClientCAs:      p.identity.callers,
 	})
+}
+
+// bound reads a flag whose 0 means that nothing is bounded.
+func bound(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // policyWriters is how many objects are written at once: writes that wait for the

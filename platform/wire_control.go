@@ -13,37 +13,41 @@ import (
 )
 
 // startControllers runs the control plane's reconcilers and the scheduler over
-// one client in this process.
+// one client in this process; where servers share a store, in one of them.
 func (p *process) startControllers(context.Context) (func(), error) {
 	manager := p.as("system:kube-controller-manager", "kube-controller-manager", auth.GroupMasters)
-	env := &loop.Env{
-		Client: manager,
-		Cache:  p.client,
-		Kinds:  p.client,
-		Log:    p.tel.For("controllers").Log,
-		Config: loop.Config{
-			RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR,
-			Sign: func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
-				return p.pki.CA.SignRequest(request, usage, ext, life, time.Now())
+	reconcile := func(ctx context.Context) error {
+		env := &loop.Env{
+			Client: manager,
+			Cache:  p.client,
+			Kinds:  p.client,
+			Log:    p.tel.For("controllers").Log,
+			Config: loop.Config{
+				RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR,
+				AccountToken: p.identity.tokens.Issuer.Legacy,
+				Sign: func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
+					return p.pki.CA.SignRequest(request, usage, ext, life, time.Now())
+				},
 			},
-		},
-	}
-	p.component("controllers", func(ctx context.Context) error {
+		}
 		if err := controllers.Start(ctx, env); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		env.Wait()
 		return nil
-	})
-	schedules := p.as("system:kube-scheduler", "kube-scheduler", auth.GroupMasters)
-	sched := &scheduler.Scheduler{
-		Client:   schedules,
-		Cache:    p.client,
-		Recorder: client.NewRecorder(schedules, "default-scheduler", p.cfg.NodeName, p.tel.For("scheduler").Log),
-		Log:      p.tel.For("scheduler").Log,
 	}
-	p.component("scheduler", sched.Run)
+	schedules := p.as("system:kube-scheduler", "kube-scheduler", auth.GroupMasters)
+	schedule := func(ctx context.Context) error {
+		sched := &scheduler.Scheduler{
+			Client:   schedules,
+			Cache:    p.client,
+			Recorder: client.NewRecorder(schedules, "default-scheduler", p.cfg.NodeName, p.tel.For("scheduler").Log),
+			Log:      p.tel.For("scheduler").Log,
+		}
+		return sched.Run(ctx)
+	}
+	p.startJobs(manager, job{"controllers", reconcile}, job{"scheduler", schedule})
 	return nil, nil
 }
 

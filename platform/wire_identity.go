@@ -13,9 +13,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
+	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/authn"
+	"skiff.dev/skiff/auth/bootstrap"
 	"skiff.dev/skiff/auth/pki"
+	"skiff.dev/skiff/auth/token"
 	"skiff.dev/skiff/client"
 )
 
@@ -50,6 +54,10 @@ func (p *process) newAuthenticator(id *identity) error {
 		tokens = append(tokens, authn.ForAudiences{Own: id.tokens.Audiences, Of: static})
 	}
 	tokens = append(tokens, id.accounts)
+	id.accounts.OnUse = p.noteTokenUse
+	if c.bootstrapTokens {
+		tokens = append(tokens, authn.ForAudiences{Own: id.tokens.Audiences, Of: bootstrap.Tokens{Secrets: id, Now: time.Now}})
+	}
 	id.known = tokens
 	if len(tokens) == 1 {
 		id.known = tokens[0]
@@ -64,6 +72,29 @@ func (p *process) newAuthenticator(id *identity) error {
 		id.who = authn.WithAnonymous{Authenticator: id.who}
 	}
 	return nil
+}
+
+// noteTokenUse labels the Secret of a token of old with the day on which it was used, in
+// its own time: no request waits for a write.
+func (p *process) noteTokenUse(namespace, name, date string) {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{token.LabelLastUsed: date}}})
+	if err != nil {
+		p.tel.Log.Error("note the use of a token", "secret", namespace+"/"+name, "err", err)
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		b := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
+		k, ok := b.Kind(schema.GroupVersionKind{Version: "v1", Kind: "Secret"})
+		if !ok {
+			return
+		}
+		_, err := b.Patch(ctx, k, namespace, name, "", types.MergePatchType, patch, &metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			p.tel.Log.Warn("note the use of a token", "secret", namespace+"/"+name, "err", err)
+		}
+	}()
 }
 
 // authorities are the cluster's own and those of a flag's file.

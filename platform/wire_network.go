@@ -19,16 +19,10 @@ import (
 // chooseRanges settles the ranges of pods and services beside what the machine
 // and other instances use.
 func (p *process) chooseRanges() error {
-	routes, err := network.Routes()
-	if err != nil {
-		return fmt.Errorf("list the machine's routes: %w", err)
-	}
-	if exists(filepath.Join(p.cfg.Data, configFile)) {
-		routes = nil // they may be our own, from before
-	}
-	if err := claimRanges(p.cfg, routes); err != nil {
+	if err := p.claimRanges(); err != nil {
 		return err
 	}
+	var err error
 	if p.pods, err = netip.ParsePrefix(p.cfg.PodCIDR); err != nil {
 		return err
 	}
@@ -39,6 +33,22 @@ func (p *process) chooseRanges() error {
 	dns[3] += 10
 	p.dns = netip.AddrFrom4(dns)
 	return nil
+}
+
+// claimRanges keeps other instances on this machine off the ranges. A control plane
+// alone uses none of their addresses here.
+func (p *process) claimRanges() error {
+	if p.cfg.DisableNode {
+		return nil
+	}
+	routes, err := network.Routes()
+	if err != nil {
+		return fmt.Errorf("list the machine's routes: %w", err)
+	}
+	if exists(filepath.Join(p.cfg.Data, configFile)) {
+		routes = nil // they may be our own, from before
+	}
+	return claimRanges(p.cfg, routes)
 }
 
 func networkDir(c *Config) string { return filepath.Join(c.Run, "network") }

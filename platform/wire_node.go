@@ -62,7 +62,7 @@ func noRuntime(asked string, err error) error {
 	return &Fault{What: what, Do: do, Err: err}
 }
 
-// startNode runs this machine's node and serves its own API and the local socket.
+// startNode runs this machine's node and serves its own API.
 func (p *process) startNode(context.Context) (func(), error) {
 	kubelet := p.as("system:node:"+p.cfg.NodeName, "kubelet", "system:nodes")
 	volumes := volume.New(volume.Options{
@@ -101,7 +101,16 @@ func (p *process) startNode(context.Context) (func(), error) {
 		ClientAuth:     tls.RequestClientCert,
 		ClientCAs:      p.pki.CA.Pool(),
 	})
-	return serveLocal(p.cfg.Run, &localServer{status: p.status, images: p.engine.Images(), stop: p.askToStop})
+	return nil, nil
+}
+
+// startLocal serves the socket of commands on this machine.
+func (p *process) startLocal(context.Context) (func(), error) {
+	l := &localServer{status: p.status, stop: p.askToStop, rotate: p.rotateKey}
+	if p.engine != nil {
+		l.images = p.engine.Images()
+	}
+	return serveLocal(p.cfg.Run, l)
 }
 
 // waitReady returns when the API shows the node as Ready.

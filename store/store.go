@@ -134,6 +134,13 @@ type Store interface {
 	Close() error
 }
 
+// Checked is a Store that can tell whether it takes writes.
+type Checked interface {
+	Store
+	// Failure is why the store takes no writes until the process starts again, or nil.
+	Failure() error
+}
+
 // Shared is a Store that other processes write too. Its Revision counts what this
 // process has written and seen.
 type Shared interface {
@@ -161,6 +168,9 @@ var (
 	ErrInvalid   = errors.New("store: invalid transaction")
 	ErrTooLarge  = errors.New("store: the transaction is larger than the store takes")
 	ErrInUse     = errors.New("store: the directory is in use by another process")
+	// ErrReadOnly: the disk has failed to sync what was written, so that nothing
+	// written there can be relied on before somebody has looked at it.
+	ErrReadOnly = errors.New("store: read-only since the disk failed to sync: see to the disk, then start skiff again")
 )
 
 // ConflictError says which guard did not hold and what is there instead.

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 
 	"skiff.dev/skiff/auth"
@@ -200,6 +201,22 @@ type Reader interface {
 // before the first request.
 type NeedsReader interface {
 	SetReader(Reader)
+}
+
+// Types makes typed values of the objects of a kind, nil for views and built-in kinds,
+// so that they can be merged field by field.
+type Types func(k *kinds.Kind) (managedfields.TypeConverter, error)
+
+// NeedsTypes is a plugin that merges objects; SetTypes is called once, before the
+// first request.
+type NeedsTypes interface {
+	SetTypes(Types)
+}
+
+// NeedsKinds is a plugin that looks kinds up, also those that are defined at run time;
+// SetKinds is called once, before the first request.
+type NeedsKinds interface {
+	SetKinds(find func(schema.GroupVersionKind) (*kinds.Kind, bool))
 }
 
 // Chain runs plugins in order.

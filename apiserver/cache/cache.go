@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -38,6 +39,8 @@ type Cache struct {
 
 	kinds atomic.Pointer[map[string]*Kind] // by "group/resource"
 	rev   atomic.Int64
+
+	changing sync.Mutex // held while kinds come or go, and while all is read again
 
 	encoded atomic.Int64 // bytes of encodings, at least those that are kept
 	pressed chan struct{}
@@ -202,8 +205,13 @@ func (c *Cache) split(key string) (*Kind, string) {
 
 // follow applies the store's batches until ctx ends.
 func (c *Cache) follow(ctx context.Context, w store.Watcher) {
-	defer close(c.done)
-	defer func() { w.Close() }()
+	defer func() {
+		w.Close()
+		close(c.done)
+		for _, k := range *c.kinds.Load() {
+			k.finish()
+		}
+	}()
 	touched := make([]*Kind, 0, 8)
 	for {
 		b, err := w.Next(ctx)
@@ -212,9 +220,8 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 				return
 			}
 			c.tel.Log.Error("the cache lost the store's watch and reads everything again", "err", err)
-			next, err := c.reload(ctx)
-			if err != nil {
-				c.tel.Log.Error("the cache cannot read the store", "err", err)
+			next := c.reloadUntil(ctx)
+			if next == nil {
 				return
 			}
 			w.Close()
@@ -225,6 +232,29 @@ func (c *Cache) follow(ctx context.Context, w store.Watcher) {
 		c.advance(b.Revision)
 		for _, k := range touched {
 			k.broadcast()
+		}
+	}
+}
+
+// reloadEvery is the pause between attempts to read a store that fails: an etcd that
+// is away comes back.
+const reloadEvery = time.Second
+
+// reloadUntil reads everything again, however often it takes; nil when ctx has ended
+// or the store was closed.
+func (c *Cache) reloadUntil(ctx context.Context) store.Watcher {
+	for {
+		w, err := c.reload(ctx)
+		if err == nil {
+			return w
+		}
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return nil
+		}
+		c.tel.Log.Error("the cache cannot read the store; it shows what it has and tries again", "err", err)
+		select {
+		case <-time.After(reloadEvery):
+		case <-ctx.Done():
 		}
 	}
 }
@@ -264,6 +294,8 @@ func containsKind(ks []*Kind, k *Kind) bool {
 // reload replaces all trees after the watch was lost. Cursors into the old rings
 // expire.
 func (c *Cache) reload(ctx context.Context) (store.Watcher, error) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	old := *c.kinds.Load()
 	m := make(map[string]*Kind, len(old))
 	for name, k := range old {
@@ -300,6 +332,11 @@ func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry,
 	obj, err := codec.DecodeStored(k.Kind, value)
 	if err != nil {
 		return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+	}
+	if k.Restored != nil {
+		if obj, err = k.Restored(obj); err != nil {
+			return nil, &store.CorruptError{Where: fmt.Sprintf("%s at revision %d", k.prefix+key, rev), Err: err}
+		}
 	}
 	if like != nil {
 		obj = share.With(obj, like.Object)

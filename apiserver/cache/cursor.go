@@ -100,11 +100,24 @@ func (c *Cursor) Next(ctx context.Context, buf []Event) ([]Event, error) {
 		case <-wake:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-c.k.gone:
+			select {
+			case <-c.k.cache.done:
+				return nil, context.Canceled
+			default:
+			}
+			return nil, &ExpiredError{Asked: c.seen, Oldest: c.k.cache.rev.Load()}
 		case <-c.k.cache.done:
 			return nil, context.Canceled
 		}
 	}
 }
 
-// Done is closed when the cache stops following the store.
-func (c *Cursor) Done() <-chan struct{} { return c.k.cache.done }
+// Done is closed when the cache stops following the store, or the kind is no longer
+// served.
+func (c *Cursor) Done() <-chan struct{} {
+	if c.k.gone != nil {
+		return c.k.gone
+	}
+	return c.k.cache.done
+}

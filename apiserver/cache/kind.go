@@ -27,9 +27,13 @@ type Kind struct {
 	mu   sync.RWMutex
 	tree *btree.BTreeG[*Entry]
 	last int64 // revision of the newest event
+	read int64 // revision at which the kind was read from the store
 	ring ring
 	wake chan struct{} // closed at the next event; nil when nobody waits
 	feed []func(kinds.Event)
+	// gone is closed when the kind is no longer served; nil for those that stay.
+	gone     chan struct{}
+	goneOnce sync.Once
 
 	labels   []*labelIndex
 	indexing atomic.Bool
@@ -57,6 +61,13 @@ func (k *Kind) Get(namespace, name string) *Entry {
 	e, _ := k.tree.Get(&probe)
 	k.mu.RUnlock()
 	return e
+}
+
+// Last is the revision of the kind's newest event.
+func (k *Kind) Last() int64 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.last
 }
 
 // Snapshot is the state of a kind at one revision. It never changes.
@@ -168,7 +179,7 @@ func (k *Kind) neighbour(key string) (found *Entry) {
 
 // settle ends the load at rev.
 func (k *Kind) settle(rev int64) {
-	k.last = rev
+	k.last, k.read = rev, rev
 	k.count.Store(int64(k.tree.Len()))
 	k.ring.lost = rev
 }
@@ -176,6 +187,9 @@ func (k *Kind) settle(rev int64) {
 // applyLocked takes one event of the store in. It owns the writer's Entry, which
 // nobody else has seen yet.
 func (k *Kind) applyLocked(key string, ev *store.Event) {
+	if ev.ModRevision <= k.read {
+		return // it was there when the kind was read
+	}
 	old, _ := k.tree.Get(&Entry{Key: key})
 	var next *Entry
 	switch {

@@ -49,6 +49,10 @@ func (d *documents) aggregated(core bool) *apidiscoveryv2.APIGroupDiscoveryList 
 		}
 		item := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
 		for i := range g.versions {
+			if r := g.versions[i].remote; r != nil {
+				item.Versions = append(item.Versions, remoteVersion(r))
+				continue
+			}
 			v := apidiscoveryv2.APIVersionDiscovery{Version: g.versions[i].version, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
 			for _, f := range g.versions[i].forms {
 				v.Resources = append(v.Resources, aggregatedResource(g.name, v.Version, f))

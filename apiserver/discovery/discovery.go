@@ -33,6 +33,7 @@ type Handler struct {
 	options Options
 	mu      sync.Mutex // serializes changes of extra
 	extra   []*kinds.Kind
+	remote  []Remote
 	current atomic.Pointer[documents]
 }
 
@@ -58,7 +59,8 @@ func (h *Handler) documents() *documents {
 	if d := h.current.Load(); d != nil {
 		return d
 	}
-	d := &documents{groups: groupsOf(append(slices.Clone(h.options.Table.All()), h.extra...), h.options.HideOld), address: h.options.ServerAddress}
+	groups := groupsOf(append(slices.Clone(h.options.Table.All()), h.extra...), h.options.HideOld)
+	d := &documents{groups: merge(groups, h.remote), address: h.options.ServerAddress}
 	h.current.Store(d)
 	return d
 }
@@ -71,7 +73,8 @@ type group struct {
 
 type groupVersion struct {
 	version string
-	forms   []form // sorted by resource
+	forms   []form  // sorted by resource
+	remote  *Remote // of another server; nil: this one's
 }
 
 // form is a kind as one version serves it.
@@ -118,7 +121,7 @@ func groupsOf(rows []*kinds.Kind, hideOld bool) []group {
 		g := group{name: name}
 		for v, forms := range versions {
 			sort.Slice(forms, func(i, j int) bool { return forms[i].Resource < forms[j].Resource })
-			g.versions = append(g.versions, groupVersion{v, forms})
+			g.versions = append(g.versions, groupVersion{version: v, forms: forms})
 		}
 		sort.Slice(g.versions, func(i, j int) bool {
 			return version.CompareKubeAwareVersionStrings(g.versions[i].version, g.versions[j].version) > 0

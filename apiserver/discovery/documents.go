@@ -135,6 +135,9 @@ func verbs(k *kinds.Kind) []string {
 	if k.Verbs == nil {
 		return allVerbs
 	}
+	if k.Custom != nil {
+		return k.Verbs // in an order of their own
+	}
 	return sorted(k.Verbs)
 }
 
@@ -150,12 +153,19 @@ func subresources(k *kinds.Kind) []string {
 		out = append(out, name)
 	}
 	sort.Strings(out)
+	if k.Custom != nil {
+		slices.Reverse(out) // status, scale
+	}
 	return out
 }
 
 // storageHash tells clients that an object is stored in another version than
 // before: a hash of the name of the version stored.
 func storageHash(k *kinds.Kind) string {
-	sum := sha256.Sum256([]byte(k.Group + "/" + k.Version + "/" + k.Kind))
+	version := k.Version
+	if k.Custom != nil {
+		version = k.Custom.StorageVersion
+	}
+	sum := sha256.Sum256([]byte(k.Group + "/" + version + "/" + k.Kind))
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }

@@ -1,6 +1,6 @@
 // Package initial lists the objects that a new cluster has besides its namespaces,
-// its kubernetes service and RBAC's policy: priority levels and flow schemas, the
-// APIService of each group version, the range of service addresses. The API server
+// its kubernetes service and RBAC's policy: the APIService of each
+// group version, the range of service addresses. The API server
 // writes those that are missing when it starts.
 package initial
 
@@ -11,7 +11,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"skiff.dev/skiff/kinds"
@@ -20,24 +19,10 @@ import (
 // Objects lists them for a table of kinds and a range of service addresses. The
 // caller owns what it gets.
 func Objects(table *kinds.Table, services netip.Prefix) []kinds.Object {
-	out := append(flowControl(), apiServices(table)...)
-	return append(out, &networkingv1.ServiceCIDR{
+	return append(apiServices(table), &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"},
 		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{services.String()}},
 	})
-}
-
-// flowControl is what Kubernetes' own requests are sorted by
-// (k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap).
-func flowControl() []kinds.Object {
-	var out []kinds.Object
-	for _, l := range slices.Concat(bootstrap.MandatoryPriorityLevelConfigurations, bootstrap.SuggestedPriorityLevelConfigurations) {
-		out = append(out, l.DeepCopy())
-	}
-	for _, s := range slices.Concat(bootstrap.MandatoryFlowSchemas, bootstrap.SuggestedFlowSchemas) {
-		out = append(out, s.DeepCopy())
-	}
-	return out
 }
 
 // priority ranks a group version among the others (apiServicePriorities in

@@ -39,7 +39,7 @@ func TestObjects(t *testing.T) {
 	if !ok || apps.Spec.GroupPriorityMinimum != 17800 || apps.Spec.VersionPriority != 15 {
 		t.Errorf("%+v", apps)
 	}
-	for _, want := range []string{"APIService v1.", "FlowSchema catch-all", "PriorityLevelConfiguration node-high", "ServiceCIDR kubernetes", "IPAddress 10.96.0.1"} {
+	for _, want := range []string{"APIService v1.", "ServiceCIDR kubernetes", "IPAddress 10.96.0.1"} {
 		if seen[want] == nil {
 			t.Error("no", want)
 		}

@@ -123,7 +123,7 @@ func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, 
 	}
 	if dry {
 		obj.SetResourceVersion("")
-		return &cache.Entry{Object: obj}, nil
+		return answer(r, obj, 0)
 	}
 	entry, err := e.put(ctx, kc, r, obj, nil, a.Together...)
 	if err == errConflict {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -56,7 +58,10 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 }
 
 func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *metav1.DeleteOptions) (Deletion, error) {
-	old := kc.Get(r.Namespace, r.Name)
+	old, err := e.load(kc, r)
+	if err != nil {
+		return Deletion{}, err
+	}
 	if old == nil {
 		return Deletion{}, apierrors.NewNotFound(resourceOf(r), r.Name)
 	}
@@ -69,7 +74,8 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	}
 	plan := planDeletion(r, old.Object, o, e.Now())
 	if plan.pending {
-		return Deletion{Entry: old}, nil
+		entry, err := answer(r, old.Object, old.Revision)
+		return Deletion{Entry: entry}, err
 	}
 	a := e.admission(r, admission.Delete, nil, old.Object, o, dryRun(o.DryRun))
 	if err := e.mutate(ctx, r, a); err != nil {
@@ -82,9 +88,11 @@ func (e *Engine) deleteOnce(ctx context.Context, kc *cache.Kind, r *Request, o *
 	switch {
 	case dryRun(o.DryRun):
 		if plan.obj != nil {
-			return Deletion{Entry: e.dryUpdate(kc, plan.obj, old), Gone: plan.remove}, nil
+			entry, err := e.dryUpdate(kc, r, plan.obj, old)
+			return Deletion{Entry: entry, Gone: plan.remove}, err
 		}
-		return Deletion{Entry: old, Gone: true}, nil
+		entry, err := answer(r, old.Object, old.Revision)
+		return Deletion{Entry: entry, Gone: true}, err
 	case plan.remove:
 		if plan.obj != nil {
 			// The last state that watchers see carries the deletion's time.
@@ -111,6 +119,9 @@ func planDeletion(r *Request, old kinds.Object, o *metav1.DeleteOptions, now tim
 	obj := old.DeepCopyObject().(kinds.Object)
 	if ns, ok := obj.(*corev1.Namespace); ok && ns.DeletionTimestamp == nil {
 		return planNamespace(r, ns, o, now)
+	}
+	if c, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && c.DeletionTimestamp == nil {
+		return planDefinition(c, now)
 	}
 	graceful, pending := markGraceful(r.Kind, obj, o, now)
 	if pending {
@@ -147,6 +158,21 @@ func planNamespace(r *Request, ns *corev1.Namespace, o *metav1.DeleteOptions, no
 		ns.Finalizers = fins
 	}
 	return plan{obj: ns}
+}
+
+// planDefinition begins the end of a definition: its objects are deleted first
+// (registry/customresourcedefinition, Delete).
+func planDefinition(c *apiextensionsv1.CustomResourceDefinition, now time.Time) plan {
+	at := metav1.NewTime(now).Rfc3339Copy()
+	c.DeletionTimestamp = &at
+	if !apihelpers.CRDHasFinalizer(c, apiextensionsv1.CustomResourceCleanupFinalizer) {
+		c.Finalizers = append(c.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer)
+	}
+	apihelpers.SetCRDCondition(c, apiextensionsv1.CustomResourceDefinitionCondition{
+		Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
+		Reason: "InstanceDeletionPending", Message: "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+	})
+	return plan{obj: c}
 }
 
 // markGraceful sets the time of a graceful deletion. pending says that one is

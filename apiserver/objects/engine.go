@@ -111,6 +111,37 @@ func (e *Engine) Get(ctx context.Context, r *Request) (*cache.Entry, error) {
 	return nil, apierrors.NewNotFound(resourceOf(r), r.Name)
 }
 
+// load finds an object in the form in which the request's kind works on it; nil if
+// there is none.
+func (e *Engine) load(kc *cache.Kind, r *Request) (*cache.Entry, error) {
+	found := kc.Get(r.Namespace, r.Name)
+	if found == nil || r.Kind.FromCache == nil {
+		return found, nil
+	}
+	obj, err := r.Kind.FromCache(found.Object)
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Entry{Object: obj, Key: found.Key, Revision: found.Revision}, nil
+}
+
+// held is an object of the request's kind as the cache holds it.
+func held(r *Request, obj kinds.Object) (kinds.Object, error) {
+	if r.Kind.ToCache == nil {
+		return obj, nil
+	}
+	return r.Kind.ToCache(obj)
+}
+
+// answer is an entry that no cache holds: what a dry run would have made.
+func answer(r *Request, obj kinds.Object, revision int64) (*cache.Entry, error) {
+	obj, err := held(r, obj)
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Entry{Object: obj, Revision: revision}, nil
+}
+
 // resourceOf names the resource in errors, in the group that the client speaks.
 func resourceOf(r *Request) schema.GroupResource {
 	if r.Version != nil {
@@ -163,14 +194,18 @@ var (
 // that admission wants stored together, and waits for the cache. It owns obj.
 func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry, with ...admission.Together) (*cache.Entry, error) {
 	obj.SetResourceVersion("")
+	obj, err := held(r, obj)
+	if err != nil {
+		return nil, err
+	}
 	value, err := codec.EncodeStored(kc.Kind, obj)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	var guard int64
 	if old != nil {
-		if same(kc.Kind, old.Object, value) {
-			return old, nil
+		if same, ok := e.same(kc, r, old, value); ok {
+			return same, nil
 		}
 		guard = old.Revision
 	}
@@ -196,7 +231,7 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		// The event came without the entry: another store's watch, or the cache has
 		// read everything again. Nobody else has seen it, then.
 		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
-		obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+		entry.Object.SetResourceVersion(strconv.FormatInt(rev, 10))
 	}
 	return entry, nil
 }
@@ -296,12 +331,17 @@ func (f *freshness) counts(ctx context.Context, e *Engine, shown int64) (bool, e
 	return false, e.Cache.WaitFor(ctx, f.need)
 }
 
-// same tells whether old is stored as value already.
-func same(k *kinds.Kind, old kinds.Object, value []byte) bool {
-	bare := codec.Shallow(old)
+// same returns the cache's entry of old if it is stored as value already.
+func (e *Engine) same(kc *cache.Kind, r *Request, old *cache.Entry, value []byte) (*cache.Entry, bool) {
+	if r.Kind.FromCache != nil {
+		if old = kc.Get(r.Namespace, r.Name); old == nil {
+			return nil, false
+		}
+	}
+	bare := codec.Shallow(old.Object)
 	bare.SetResourceVersion("")
-	have, err := codec.EncodeStored(k, bare)
-	return err == nil && bytes.Equal(have, value)
+	have, err := codec.EncodeStored(kc.Kind, bare)
+	return old, err == nil && bytes.Equal(have, value)
 }
 
 func dryRun(opts []string) bool { return len(opts) > 0 }

@@ -35,8 +35,11 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
-		old := kc.Get(r.Namespace, r.Name)
-		err := func() error {
+		old, err := e.load(kc, r)
+		if err != nil {
+			return err
+		}
+		err = func() error {
 			if old == nil {
 				return apierrors.NewNotFound(resourceOf(r), r.Name)
 			}

@@ -137,10 +137,32 @@ func (p *patcher) document(old *cache.Entry) (kinds.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.report(append(strict, more...), string(patched)); err != nil {
+	strict = append(strict, more...)
+	if p.r.Kind.Custom != nil {
+		unknown, err := coerce(p.r.Kind, into, p.how.strict())
+		if err != nil {
+			return nil, codec.InvalidPatch(string(patched), err)
+		}
+		strict = append(strict, unknown...)
+	}
+	if err := p.report(strict, string(patched)); err != nil {
 		return nil, err
 	}
 	return p.finish(old, into)
+}
+
+// coerce gives a decoded object of a custom kind the form of its schema; unknown
+// fields are strict errors.
+func coerce(k *kinds.Kind, into runtime.Object, s codec.Strict) (strict []error, err error) {
+	obj, ok := into.(kinds.Object)
+	if !ok {
+		return nil, nil
+	}
+	unknown, err := k.Custom.Coerce(obj, s == codec.Report)
+	for _, path := range unknown {
+		strict = append(strict, codec.UnknownField(path))
+	}
+	return strict, err
 }
 
 // strategic applies a strategic merge patch.

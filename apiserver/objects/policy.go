@@ -23,6 +23,9 @@ const (
 // registry: events are never collected; some kinds orphaned their dependents in
 // their first versions and still do there.
 func defaultPolicy(r *Request) gcPolicy {
+	if r.Kind.Custom != nil {
+		return gcBackground
+	}
 	group, version := r.Kind.Group, r.Kind.Version
 	if r.Version != nil {
 		group, version = r.Version.Group, r.Version.Version

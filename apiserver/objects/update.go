@@ -109,7 +109,10 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 }
 
 func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *change) (*cache.Entry, bool, error) {
-	old := kc.Get(r.Namespace, r.Name)
+	old, err := e.load(kc, r)
+	if err != nil {
+		return nil, false, err
+	}
 	if old == nil {
 		if !c.allowCreate {
 			return nil, false, apierrors.NewNotFound(resourceOf(r), r.Name)
@@ -158,15 +161,18 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	}
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
-			return &cache.Entry{Object: obj}, false, nil
+			entry, err := answer(r, obj, 0)
+			return entry, false, err
 		}
 		if _, err := e.remove(ctx, kc, r, old); err != nil {
 			return nil, false, err
 		}
-		return &cache.Entry{Object: obj, Revision: old.Revision}, false, nil
+		entry, err := answer(r, obj, old.Revision)
+		return entry, false, err
 	}
 	if c.dry {
-		return e.dryUpdate(kc, obj, old), false, nil
+		entry, err := e.dryUpdate(kc, r, obj, old)
+		return entry, false, err
 	}
 	entry, err := e.put(ctx, kc, r, obj, old, a.Together...)
 	stored = err == nil
@@ -209,19 +215,28 @@ func preconditionError(r *Request, text string) error {
 	case "nodes":
 		dir = "minions"
 	}
+	if r.Kind.Custom != nil {
+		dir = r.Kind.Group + "/" + dir
+	}
 	key := "/registry/" + dir + "/" + cache.Key(r.Namespace, r.Name)
 	return apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
 		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: %s", key, text))
 }
 
 // dryUpdate answers what an update would have answered, at the old revision.
-func (e *Engine) dryUpdate(kc *cache.Kind, obj kinds.Object, old *cache.Entry) *cache.Entry {
+func (e *Engine) dryUpdate(kc *cache.Kind, r *Request, obj kinds.Object, old *cache.Entry) (*cache.Entry, error) {
 	obj.SetResourceVersion("")
-	if value, err := codec.EncodeStored(kc.Kind, obj); err == nil && same(kc.Kind, old.Object, value) {
-		return old
+	entry, err := answer(r, obj, old.Revision)
+	if err != nil {
+		return nil, err
 	}
-	obj.SetResourceVersion(old.Object.GetResourceVersion())
-	return &cache.Entry{Object: obj, Revision: old.Revision}
+	if value, err := codec.EncodeStored(kc.Kind, entry.Object); err == nil {
+		if same, ok := e.same(kc, r, old, value); ok {
+			return same, nil
+		}
+	}
+	entry.Object.SetResourceVersion(old.Object.GetResourceVersion())
+	return entry, nil
 }
 
 // createByChange is an update (PUT of some kinds, or apply) of what does not

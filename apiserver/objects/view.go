@@ -82,7 +82,11 @@ type viewWrite struct {
 }
 
 func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry) (*viewWrite, error) {
-	live, err := row.Get(old.Object)
+	begin := row.Get
+	if row.Base != nil {
+		begin = row.Base
+	}
+	live, err := begin(old.Object)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -147,7 +151,9 @@ func (w *viewWrite) parent(view runtime.Object, manager string) (kinds.Object, e
 	if err != nil {
 		return nil, err
 	}
-	obj.SetResourceVersion(m.GetResourceVersion())
+	if rv := m.GetResourceVersion(); rv != "" || !w.r.Kind.RequireRevision {
+		obj.SetResourceVersion(rv)
+	}
 	if w.scale == nil {
 		return w.e.Owners.Update(w.r.Kind, w.r.Version, w.r.Sub, w.old.Object, obj, manager), nil
 	}

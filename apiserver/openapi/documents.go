@@ -17,18 +17,21 @@ import (
 
 // Extra is a kind that was added at run time.
 type Extra struct {
-	Kind *kinds.Kind
-	// Schemas are those of the objects by version, as the CustomResourceDefinition
-	// has them with apiVersion, kind and metadata filled in; nil for one that is not
-	// known. V2 is the same in the words of version 2.
-	Schemas, V2 map[string]json.RawMessage
+	Kind *kinds.Kind // of one version
+	// Schema is that of the objects, with apiVersion, kind, metadata and
+	// x-kubernetes-group-version-kind, in the words of version 3 or 2. It is asked for
+	// when a document is made.
+	Schema func(three bool) (json.RawMessage, error)
+	// Digest changes with the schema.
+	Digest string
 }
 
 // state is what documents are made of: the forms by group version.
 type state struct {
 	versions map[schema.GroupVersion][]form
 	custom   map[string]Extra // by schema name
-	digest   [32]byte         // of the embedded schemas
+	remotes  []Remote
+	digest   [32]byte // of the embedded schemas
 	title    tree
 	docs     sync.Map // of docKey to *document
 }
@@ -48,8 +51,8 @@ func newState(table *kinds.Table, extra []Extra, hideOld bool, version string) *
 			if x != nil {
 				f.custom = true
 				f.schema = customName(v.Group, v.Version, f.kind)
-				f.list = f.schema + "List"
-				s.custom[f.schema] = *x
+				f.list = customName(v.Group, v.Version, k.List)
+				s.custom[f.schema], s.custom[f.list] = *x, *x
 			}
 			gv := schema.GroupVersion{Group: v.Group, Version: v.Version}
 			s.versions[gv] = append(s.versions[gv], f)
@@ -100,6 +103,9 @@ func (s *state) hash(path string) string {
 		for _, p := range s.paths() {
 			io.WriteString(h, s.hash(p))
 		}
+		for i := range s.remotes {
+			fmt.Fprintf(h, "%s %s\n", s.remotes[i].path(), s.remotes[i].Hash)
+		}
 	}
 	if gv, ok := versionOf(path); ok {
 		for _, f := range sortedForms(s.versions[gv]) {
@@ -108,7 +114,7 @@ func (s *state) hash(path string) string {
 				fmt.Fprintf(h, " %s %v %v\n", name, f.Subresources[name].Verbs, f.Subresources[name].Kind)
 			}
 			if f.custom {
-				h.Write(s.custom[f.schema].Schemas[gv.Version])
+				io.WriteString(h, s.custom[f.schema].Digest)
 			}
 		}
 	}
@@ -204,8 +210,10 @@ func (s *state) texts(r *renderer, three bool) (map[string]string, error) {
 	out := map[string]string{}
 	names := sortedKeys(r.used)
 	for _, n := range names {
-		if x, ok := s.custom[strings.TrimSuffix(n, "List")]; ok {
-			out[n] = customText(x, n, r.prefix, three)
+		if x, ok := s.custom[n]; ok {
+			if out[n], err = customText(x, n, r.prefix, three); err != nil {
+				return nil, err
+			}
 			references(out[n], r.prefix, func(name string) { names = append(names, name) })
 		} else if _, ok := from[n]; !ok {
 			out[n] = s.unknown(n)
@@ -233,38 +241,22 @@ func (s *state) unknown(name string) string {
 }
 
 // customText is the schema of a custom resource or of its list.
-func customText(x Extra, name, prefix string, three bool) string {
-	for _, v := range x.Kind.Served {
-		kind := x.Kind.Kind
-		if v.Kind != "" {
-			kind = v.Kind
-		}
-		object := customName(v.Group, v.Version, kind)
-		gvk := fmt.Sprintf(`"x-kubernetes-group-version-kind":[{"group":%q,"kind":%q,"version":%q}]`, v.Group, kind, v.Version)
-		switch name {
-		case object:
-			text := x.V2[v.Version]
-			if three {
-				text = x.Schemas[v.Version]
-			}
-			body := strings.TrimSuffix(strings.TrimSpace(string(text)), "}")
-			if body == "" || body == "{" {
-				return `{"type":"object","x-kubernetes-preserve-unknown-fields":true,` + gvk + "}"
-			}
-			return body + "," + gvk + "}"
-		case object + "List":
-			gvk = strings.Replace(gvk, `"kind":"`+kind+`"`, `"kind":"`+kind+`List"`, 1)
-			meta := `{"$ref":"` + prefix + `io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta","description":"Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"}`
-			if three {
-				meta = `{"allOf":[{"$ref":"` + prefix + `io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"}],"description":"Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"}`
-			}
-			return `{"description":"` + kind + `List is a list of ` + kind + `","properties":{"apiVersion":{"description":"APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources","type":"string"},` +
-				`"items":{"description":"List of ` + x.Kind.Resource + `. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","items":{"$ref":"` + prefix + object + `"},"type":"array"},` +
-				`"kind":{"description":"Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds","type":"string"},` +
-				`"metadata":` + meta + `},"required":["items"],"type":"object",` + gvk + "}"
-		}
+func customText(x Extra, name, prefix string, three bool) (string, error) {
+	k := x.Kind
+	object := customName(k.Group, k.Version, k.Kind)
+	if name == object {
+		text, err := x.Schema(three)
+		return string(text), err
 	}
-	return `{"type":"object"}`
+	meta := `{"$ref":"` + prefix + `io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta","description":"Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"}`
+	if three {
+		meta = `{"allOf":[{"$ref":"` + prefix + `io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"}],"description":"Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"}`
+	}
+	return `{"description":"` + k.List + ` is a list of ` + k.Kind + `","properties":{"apiVersion":{"description":"APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources","type":"string"},` +
+		`"items":{"description":"List of ` + k.Resource + `. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md","items":{"$ref":"` + prefix + object + `"},"type":"array"},` +
+		`"kind":{"description":"Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds","type":"string"},` +
+		`"metadata":` + meta + `},"required":["items"],"type":"object",` +
+		fmt.Sprintf(`"x-kubernetes-group-version-kind":[{"group":%q,"kind":%q,"version":%q}]}`, k.Group, k.List, k.Version), nil
 }
 
 // plainPaths are the paths of the documents that belong to no group version.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type Handler struct {
 	options Options
 	mu      sync.Mutex
 	extra   []Extra
+	remote  []Remote
 	current *state // nil: to be made
 }
 
@@ -55,6 +57,7 @@ func (h *Handler) state() *state {
 	defer h.mu.Unlock()
 	if h.current == nil {
 		h.current = newState(h.options.Table, h.extra, h.options.HideOld, h.options.Version)
+		h.current.remotes = h.remote
 	}
 	return h.current
 }
@@ -112,6 +115,11 @@ func (s *state) index(w http.ResponseWriter) {
 	for _, p := range s.paths() {
 		paths[p] = entry{"/openapi/v3/" + p + "?hash=" + s.hash(p)}
 	}
+	for i := range s.remotes {
+		if r := &s.remotes[i]; r.Hash != "" {
+			paths[r.path()] = entry{"/openapi/v3/" + r.path() + "?hash=" + url.QueryEscape(r.Hash)}
+		}
+	}
 	b, err := json.Marshal(map[string]any{"paths": paths})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -131,6 +139,10 @@ type document struct {
 
 // serve answers with the document of path, "" for that of version 2.
 func (s *state) serve(w http.ResponseWriter, r *http.Request, path, protobuf string) {
+	if remote := s.remoteOf(path); remote != nil {
+		remote.pass(w, r)
+		return
+	}
 	if path != "" && !contains(s.paths(), path) {
 		w.WriteHeader(http.StatusNotFound)
 		return
@@ -207,7 +219,11 @@ func (d *document) make(s *state, path, media string) {
 
 func (s *state) body(path string) ([]byte, error) {
 	if path == "" {
-		return s.v2()
+		doc, err := s.v2()
+		if err != nil || len(s.remotes) == 0 {
+			return doc, err
+		}
+		return s.addRemotes(doc)
 	}
 	b, _, err := s.v3(path)
 	return b, err

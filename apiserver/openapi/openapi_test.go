@@ -177,8 +177,10 @@ func TestHashes(t *testing.T) {
 		t.Error(w.Code, w.Header())
 	}
 	all := h.state().hash("")
-	h.SetExtra([]Extra{{Kind: &kinds.Kind{Group: "example.com", Version: "v1", Kind: "Tab", Resource: "tabs", Namespaced: true, Served: []kinds.Version{{Group: "example.com", Version: "v1"}}},
-		Schemas: map[string]json.RawMessage{"v1": json.RawMessage(`{"type":"object","properties":{"spec":{"type":"object"}}}`)}}})
+	h.SetExtra([]Extra{{Kind: &kinds.Kind{Group: "example.com", Version: "v1", Kind: "Tab", List: "TabList", Resource: "tabs", Namespaced: true, Served: []kinds.Version{{Group: "example.com", Version: "v1"}}},
+		Schema: func(bool) (json.RawMessage, error) {
+			return json.RawMessage(`{"type":"object","properties":{"spec":{"type":"object"}},"x-kubernetes-group-version-kind":[{"group":"example.com","kind":"Tab","version":"v1"}]}`), nil
+		}, Digest: "1"}})
 	if h.state().hash("apis/apps/v1") != hash || h.state().hash("") == all {
 		t.Error("a new kind changes the hash of its own document and of the whole alone")
 	}

@@ -57,6 +57,9 @@ func New(scheme *runtime.Scheme, find func(schema.GroupVersionKind) (*kinds.Kind
 // Update sets obj's managed fields after manager changed live into obj through
 // form v and subresource sub. Both are hub objects; obj is changed.
 func (m *Manager) Update(k *kinds.Kind, v *kinds.Version, sub string, live, obj kinds.Object, manager string) kinds.Object {
+	if k.Custom != nil {
+		return m.updateCustom(k, sub, live, obj, manager)
+	}
 	if live.GetUID() == "" && len(obj.GetManagedFields()) == 0 {
 		return m.create(k, v, sub, live, obj, manager)
 	}
@@ -155,6 +158,9 @@ func (m *Manager) typed(k *kinds.Kind, obj kinds.Object) runtime.Object {
 // Apply merges patch, an object of form v, into live and returns a new hub
 // object. A conflict is an *apierrors.StatusError.
 func (m *Manager) Apply(k *kinds.Kind, v *kinds.Version, sub string, live kinds.Object, patch runtime.Object, manager string, force bool) (kinds.Object, error) {
+	if k.Custom != nil {
+		return m.applyCustom(k, sub, live, patch, manager, force)
+	}
 	name := m.outlineOf(k, v, sub, live, patch, manager)
 	if name != nil {
 		if obj, done := m.reapply(k, sub, live, patch, manager, name); done {
@@ -184,6 +190,15 @@ func (m *Manager) merge(k *kinds.Kind, v *kinds.Version, sub string, live kinds.
 	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return obj, nil
+}
+
+// Types makes typed values of objects of k; of views and built-in kinds where k is nil.
+func (m *Manager) Types(k *kinds.Kind) (managedfields.TypeConverter, error) {
+	if k != nil && k.Custom != nil {
+		return typesOf(k)
+	}
+	m.once.Do(m.load)
+	return m.types, m.err
 }
 
 // load reads the schemas of all built-in types.

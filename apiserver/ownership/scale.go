@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"skiff.dev/skiff/codec"
 	"skiff.dev/skiff/kinds"
@@ -28,12 +27,7 @@ func (m *Manager) Scale(k *kinds.Kind, v *kinds.Version, parent kinds.Object, vi
 	if gvk.Kind != "Scale" {
 		return nil, false, nil
 	}
-	replicas := managedfields.ResourcePathMappings{}
-	for i := range k.Served {
-		gv := schema.GroupVersion{Group: k.Served[i].Group, Version: k.Served[i].Version}
-		replicas[gv.String()] = fieldpath.MakePathOrDie("spec", "replicas")
-	}
-	h := managedfields.NewScaleHandler(parent.GetManagedFields(), codec.GVK(k, v).GroupVersion(), replicas)
+	h := managedfields.NewScaleHandler(parent.GetManagedFields(), codec.GVK(k, v).GroupVersion(), pathsOf(k))
 	fields, err := h.ToSubresource()
 	if err != nil {
 		return nil, false, fmt.Errorf("ownership: scale: %w", err)

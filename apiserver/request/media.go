@@ -181,6 +181,13 @@ func Body(contentType string) (codec.Media, error) {
 		Message: "the body of the request was in an unknown format - accepted media types include: " + plainTypes}
 }
 
+// ErrCustomPatchType is the answer to a patch of a type that custom resources do not
+// take: nothing says how their lists merge.
+func ErrCustomPatchType() error {
+	return &MediaError{Code: 415, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"}
+}
+
 // ErrPatchType is the answer to a patch of an unknown type.
 func ErrPatchType() error {
 	return &MediaError{Code: 415, Reason: metav1.StatusReasonUnsupportedMediaType, Routed: true, Message: "415: Unsupported Media Type"}

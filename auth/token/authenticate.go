@@ -27,6 +27,11 @@ type Authenticator struct {
 	objects   Objects
 	now       func() time.Time
 	verified  *recent.Map[[32]byte, *Claims]
+
+	// OnUse is told of the use of a Secret's token on a day on which its label does not
+	// say so yet; it must not block. May be nil.
+	OnUse func(namespace, secret, date string)
+	told  *recent.Map[string, struct{}]
 }
 
 // NewAuthenticator accepts tokens for the API server's audiences, unless asked for
@@ -35,7 +40,7 @@ func NewAuthenticator(i *Issuer, audiences []string, o Objects, now func() time.
 	if now == nil {
 		now = time.Now
 	}
-	return &Authenticator{i, audiences, o, now, recent.New[[32]byte, *Claims](2048)}
+	return &Authenticator{issuer: i, audiences: audiences, objects: o, now: now, verified: recent.New[[32]byte, *Claims](2048), told: newTold()}
 }
 
 // AuthenticateToken finds the user of token. audiences are those that the caller
@@ -46,13 +51,18 @@ func (a *Authenticator) AuthenticateToken(token string, audiences []string) (u *
 	c, known := a.verified.Get(sum)
 	if !known {
 		p, err := parse(token)
-		if err != nil || p.claims.Issuer != a.issuer.name {
+		if err != nil || p.claims.Issuer != a.issuer.name && p.claims.Issuer != legacyIssuer {
 			return nil, nil, false, nil
 		}
 		if err := a.issuer.check(p); err != nil {
 			return nil, nil, false, err
 		}
 		c = &p.claims
+		if c.Issuer == legacyIssuer {
+			if c.legacy, err = readLegacy(p.raw); err != nil {
+				return nil, nil, false, err
+			}
+		}
 		a.verified.Put(sum, c)
 	}
 	has := []string(c.Audiences)
@@ -69,6 +79,12 @@ func (a *Authenticator) AuthenticateToken(token string, audiences []string) (u *
 	}
 	if len(matched) == 0 && len(a.audiences) != 0 {
 		return nil, nil, false, fmt.Errorf("token audiences %q is invalid for the target audiences %q", has, audiences)
+	}
+	if c.legacy != nil {
+		if u, err = a.validateLegacy(c.legacy, token); err != nil {
+			return nil, nil, false, err
+		}
+		return u, matched, true, nil
 	}
 	if err := a.validate(c); err != nil {
 		return nil, nil, false, err

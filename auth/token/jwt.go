@@ -33,6 +33,8 @@ type Claims struct {
 	Private   Private   `json:"kubernetes.io"`
 	NotBefore Date      `json:"nbf,omitempty"`
 	Subject   string    `json:"sub,omitempty"`
+
+	legacy *legacyClaims // of a token of old, which has no others
 }
 
 // Private is the claim kubernetes.io: whose token it is and what it is bound to.
@@ -174,6 +176,7 @@ type parsed struct {
 	header header
 	claims Claims
 	text   string // what is signed
+	raw    []byte // the claims
 	sig    []byte
 }
 
@@ -194,7 +197,7 @@ func parse(token string) (*parsed, error) {
 		}
 		raw[i] = b
 	}
-	p := &parsed{text: token[:len(parts[0])+1+len(parts[1])], sig: raw[2]}
+	p := &parsed{text: token[:len(parts[0])+1+len(parts[1])], raw: raw[1], sig: raw[2]}
 	if err := json.Unmarshal(raw[0], &p.header); err != nil {
 		return nil, fmt.Errorf("token: header: %w", err)
 	}

@@ -48,6 +48,12 @@ func (c *Client) Stop(ctx context.Context, r StopRequest) error {
 	return c.call(ctx, http.MethodPost, "/stop", r, nil)
 }
 
+// RotateKey asks it to seal all secrets by a new key and waits until it has.
+func (c *Client) RotateKey(ctx context.Context) (RotatedKey, error) {
+	var r RotatedKey
+	return r, c.call(ctx, http.MethodPost, "/secrets/rotate-key", nil, &r)
+}
+
 // Images lists the image store.
 func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	var out []Image

@@ -89,6 +89,12 @@ type StopRequest struct {
 	Grace time.Duration `json:"graceNanos,omitempty"`
 }
 
+// RotatedKey answers POST /secrets/rotate-key.
+type RotatedKey struct {
+	Key    string `json:"key"`    // the id of the key that seals now
+	Sealed int    `json:"sealed"` // how many secrets were sealed again
+}
+
 // Error is the body of an answer that is not 2xx.
 type Error struct {
 	Message string `json:"message"`

@@ -50,6 +50,9 @@ type Config struct {
 	TerminatedPods   int           // finished pods kept before the oldest go; 12500
 	// Sign certifies a request (PEM) for some uses and a life; nil signs nothing.
 	Sign func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) (pem []byte, err error)
+	// AccountToken makes the token that a Secret of a service account holds; nil makes
+	// none.
+	AccountToken func(namespace, account, uid, secret string) (token string, err error)
 	// CertificateLife is the longest life of a requested certificate; one year.
 	CertificateLife time.Duration
 }

@@ -214,6 +214,9 @@ type spaceCheck struct {
 // room says whether a request may be written at all. Without an engine it tries
 // to get one.
 func (c *committer) room(r *request) error {
+	if err := c.s.Failure(); err != nil {
+		return err
+	}
 	if len(r.txn.Ops) == 0 && !r.isCompact && c.engine != nil {
 		return nil
 	}

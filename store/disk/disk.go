@@ -44,6 +44,9 @@ type Options struct {
 	CacheSize int64
 	// History bounds the newest events kept in memory for watchers.
 	History history.Limits
+	// First, where greater than store.FirstRevision, is the revision of a store that is
+	// new: one that continues another's.
+	First int64
 	// Logger is told of failures of the disk. Default slog.Default.
 	Logger *slog.Logger
 
@@ -79,8 +82,9 @@ type Store struct {
 	engine    atomic.Pointer[engine] // written by the committer alone
 	compacted atomic.Int64           // written by the committer alone
 	requests  chan *request
-	closing   chan struct{} // closed by Close
-	done      chan struct{} // closed when the committer has ended
+	dead      atomic.Pointer[error] // why nothing is written any more
+	closing   chan struct{}         // closed by Close
+	done      chan struct{}         // closed when the committer has ended
 
 	life   sync.RWMutex // readers share it; Close takes it to end them
 	closed bool
@@ -113,6 +117,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	if revision == store.FirstRevision && compacted == 0 {
+		revision = max(revision, o.First)
 	}
 	s.engine.Store(e)
 	s.compacted.Store(compacted)

@@ -77,6 +77,9 @@ func TestWriteErrors(t *testing.T) {
 			var skip atomic.Int32
 			fs := memory()
 			failing := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if cause == syscall.EIO && isSync(op.Kind) {
+					return nil // see TestSyncError
+				}
 				if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && broken.Load() && skip.Add(-1) < 0 {
 					return cause
 				}
@@ -148,6 +151,103 @@ func TestWriteErrors(t *testing.T) {
 			checkAcked(t, open(t, "/var/data", Options{fs: fs, Logger: quiet}), acked)
 		})
 	}
+}
+
+func isSync(k errorfs.OpKind) bool {
+	return k == errorfs.OpFileSync || k == errorfs.OpFileSyncData || k == errorfs.OpFileSyncTo
+}
+
+// TestSyncError lets a sync fail while clients write, once: from then on nothing is
+// acknowledged, also when the disk is well again, reads go on, and the store says why.
+// What was acknowledged before is there after a start.
+func TestSyncError(t *testing.T) {
+	for after := range 6 {
+		var broken, failed atomic.Bool
+		var syncs atomic.Int32
+		fs := memory()
+		failing := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if isSync(op.Kind) && broken.Load() && syncs.Add(1) > int32(after) && failed.CompareAndSwap(false, true) {
+				return syscall.EIO
+			}
+			return nil
+		}))
+		s := open(t, "/var/data", Options{fs: failing, Logger: quiet, retryAfter: 1})
+		if s.Failure() != nil {
+			t.Fatal(s.Failure())
+		}
+		rev, err := put(s, "before", "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken.Store(true)
+		acked := map[string]int64{"before": rev}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for c := range 8 {
+			wg.Go(func() {
+				for n := range 50 {
+					key := fmt.Sprintf("k%d.%d", c, n)
+					ill := failed.Load() // the sync has failed before this began
+					rev, err := put(s, key, "1")
+					mu.Lock()
+					switch {
+					case err == nil && ill:
+						t.Errorf("%s was acknowledged after the failed sync", key)
+					case err == nil:
+						acked[key] = rev
+					case !errors.Is(err, store.ErrReadOnly) || !errors.Is(err, syscall.EIO):
+						t.Errorf("%s: error %v", key, err)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if !failed.Load() || !errors.Is(s.Failure(), store.ErrReadOnly) {
+			t.Fatalf("after %d syncs: failed %v, the store says %v", after, failed.Load(), s.Failure())
+		}
+		if err := s.Compact(context.Background(), rev); !errors.Is(err, store.ErrReadOnly) {
+			t.Errorf("a compaction gives %v", err)
+		}
+		checkAcked(t, s, acked)
+		if n := count(t, s, "k", "l"); n != len(acked)-1 {
+			t.Errorf("%d keys can be read, %d were acknowledged", n, len(acked)-1)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		again := open(t, "/var/data", Options{fs: fs, Logger: quiet})
+		checkAcked(t, again, acked)
+		if _, err := put(again, "on", "1"); err != nil {
+			t.Error(err)
+		}
+		again.Close()
+	}
+}
+
+// TestReadError: a disk that cannot be read gives the error and heals.
+func TestReadError(t *testing.T) {
+	var broken atomic.Bool
+	fs := memory()
+	failing := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsRead && broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	s := open(t, "/var/data", Options{fs: failing, Logger: quiet, CacheSize: 1})
+	rev, err := put(s, "a", strings.Repeat("v", 10000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = open(t, "/var/data", Options{fs: failing, Logger: quiet, CacheSize: 1}) // in a table now
+	broken.Store(true)
+	if _, err := s.Range(context.Background(), store.Range{Start: "a"}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("reading gives %v", err)
+	}
+	broken.Store(false)
+	checkAcked(t, s, map[string]int64{"a": rev})
 }
 
 // checkAcked looks for each key at its revision; 0 means absent.

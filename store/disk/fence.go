@@ -20,8 +20,9 @@ type fence struct {
 	mu   sync.RWMutex
 	down bool
 
-	errMu sync.Mutex
-	err   error
+	errMu   sync.Mutex
+	err     error
+	syncErr error // the first sync that failed, if not for want of space
 }
 
 // shut returns when the last write under way has ended.
@@ -36,6 +37,30 @@ func (f *fence) failure() error {
 	f.errMu.Lock()
 	defer f.errMu.Unlock()
 	return f.err
+}
+
+// syncFailure is the first sync that failed for another reason than want of space,
+// or nil. The kernel may then have dropped what was written while it still shows it:
+// no later success says anything about it.
+func (f *fence) syncFailure() error {
+	f.errMu.Lock()
+	defer f.errMu.Unlock()
+	return f.syncErr
+}
+
+// sync is do for operations that make writes durable.
+func (f *fence) sync(op func() error) error {
+	return f.do(func() error {
+		err := op()
+		if err != nil && !noSpace(err) {
+			f.errMu.Lock()
+			if f.syncErr == nil {
+				f.syncErr = err
+			}
+			f.errMu.Unlock()
+		}
+		return err
+	})
 }
 
 func (f *fence) do(op func() error) error {
@@ -124,10 +149,10 @@ func (f *fencedFile) Preallocate(offset, length int64) error {
 	return f.f.do(func() error { return f.File.Preallocate(offset, length) })
 }
 
-func (f *fencedFile) Sync() error     { return f.f.do(f.File.Sync) }
-func (f *fencedFile) SyncData() error { return f.f.do(f.File.SyncData) }
+func (f *fencedFile) Sync() error     { return f.f.sync(f.File.Sync) }
+func (f *fencedFile) SyncData() error { return f.f.sync(f.File.SyncData) }
 
 func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
-	err = f.f.do(func() error { full, err = f.File.SyncTo(length); return err })
+	err = f.f.sync(func() error { full, err = f.File.SyncTo(length); return err })
 	return full, err
 }

@@ -13,7 +13,15 @@ import (
 // whether the batch under way reached the disk, and decides the open batch
 // again. Opening replays Pebble's log and syncs what it found: the revision that
 // the new engine reports is durable.
+//
+// After a sync that failed, save for want of space, there is nothing to find out: what
+// the disk shows need not be what it holds. The store is read-only then, and what was
+// under way is not acknowledged, whatever became of it.
 func (c *committer) recover(cause error) {
+	if err := c.engine.fence.syncFailure(); err != nil {
+		c.giveUp(err)
+		return
+	}
 	c.s.o.Logger.Warn("store: a write failed; opening the database again", "err", cause)
 	flight, open := c.flight, c.open
 	c.flight, c.open = nil, &batch{}
@@ -44,6 +52,30 @@ func (c *committer) recover(cause error) {
 	}
 }
 
+// giveUp refuses what is under way and everything from now on.
+func (c *committer) giveUp(cause error) {
+	err := fmt.Errorf("%w: %w", store.ErrReadOnly, cause)
+	c.s.o.Logger.Error("store: the disk failed to sync what was written; from now on nothing is written",
+		"directory", c.s.dir, "err", cause, "do", "see to the disk and start skiff again")
+	flight, open := c.flight, c.open
+	c.flight, c.open = nil, &batch{}
+	c.engine.fence.shut()
+	c.engine = nil
+	c.s.dead.Store(&err)
+	if flight != nil {
+		refuse(flight.requests, fmt.Errorf("it is unknown whether this was written: %w", err))
+	}
+	refuse(open.requests, err)
+}
+
+// Failure implements store.Checked.
+func (s *Store) Failure() error {
+	if err := s.dead.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // split refuses the requests that wrote, and returns the others: their answers
 // rested on writes that did not happen.
 func split(requests []*request, err error) (others []*request) {
@@ -66,10 +98,14 @@ func refuse(requests []*request, err error) {
 
 // unwritten is the error of a request that has certainly not been applied.
 func unwritten(cause error) error {
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
+	if noSpace(cause) {
 		return fmt.Errorf("%w: %w", store.ErrNoSpace, cause)
 	}
 	return fmt.Errorf("store: not written: %w", cause)
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // revive tries to get an engine after an attempt has failed, not too often.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -185,17 +184,13 @@ func (h *heartbeats) node(ctx context.Context, c kubernetes.Interface, name stri
 	}
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	var lease *coordinationv1.Lease
+	lease, err := c.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
+	if h.failed(ctx, err) {
+		return
+	}
 	for {
-		if lease == nil {
-			var err error
-			if lease, err = c.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{}); h.failed(ctx, err) {
-				return
-			}
-		}
 		now := time.Now()
 		lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
-		var err error
 		begin := time.Now()
 		if lease, err = c.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(ctx, lease, metav1.UpdateOptions{}); h.failed(ctx, err) {
 			return

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -18,7 +19,9 @@ import (
 	"skiff.dev/skiff/apiserver"
 	"skiff.dev/skiff/apiserver/admission"
 	"skiff.dev/skiff/apiserver/admit"
+	"skiff.dev/skiff/apiserver/callout"
 	"skiff.dev/skiff/apiserver/discovery"
+	"skiff.dev/skiff/apiserver/intercept"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
@@ -31,6 +34,7 @@ import (
 	"skiff.dev/skiff/kinds/all"
 	"skiff.dev/skiff/kinds/scheme"
 	"skiff.dev/skiff/store/mem"
+	"skiff.dev/skiff/telemetry"
 )
 
 const issuer = "https://kubernetes.default.svc"
@@ -53,6 +57,12 @@ func (l *late) Object(gr schema.GroupResource, namespace, name string) (kinds.Ob
 		return nil, false
 	}
 	return (*r).Object(gr, namespace, name)
+}
+
+func (l *late) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
+	if r := l.p.Load(); r != nil {
+		(*r).Each(gr, namespace, f)
+	}
 }
 
 func object[T kinds.Object](l *late, resource, namespace, name string) (T, bool) {
@@ -116,12 +126,18 @@ func newServer(t testing.TB) *httptest.Server {
 	for _, r := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
 		rbacKinds = append(rbacKinds, schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: r})
 	}
+	clients := callout.New(callout.Endpoints{Reader: func() admission.Reader { return look }}, nil)
+	judges, err := intercept.New(intercept.Options{Clients: clients, Authorizer: may, Telemetry: telemetry.Discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	srv, err := apiserver.New(ctx, apiserver.Options{
 		Store: s, Table: table, Scheme: scheme.New(),
 		Authenticator: authn.Union{authn.Bearer{Tokens: known}, admin{}},
 		Authorizer:    may,
-		Admission:     append(admit.Default(admit.Options{Rules: index, Authorizer: may}), &admit.ResourceQuota{}),
+		Admission:     slices.Concat(admit.Default(admit.Options{Rules: index, Authorizer: may}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		Feeds: []apiserver.Feed{
+			{Resources: judges.Resources(), Apply: judges.Apply},
 			{Resources: rbacKinds, Apply: index.Apply},
 			{Resources: []schema.GroupResource{{Resource: "pods"}, {Resource: "persistentvolumes"}}, Apply: graph.Apply},
 		},
@@ -131,6 +147,7 @@ func newServer(t testing.TB) *httptest.Server {
 		Subresources: map[string]apiserver.SubresourceHandler{
 			"log": streams.Serve, "exec": streams.Serve, "attach": streams.Serve, "portforward": streams.Serve, "proxy": streams.Serve,
 		},
+		Discovery: docs, OpenAPI: apis,
 		Paths: []apiserver.PathHandler{
 			{Path: "/api", Handler: docs}, {Path: "/api/", Handler: docs}, {Path: "/apis", Handler: docs}, {Path: "/apis/", Handler: docs},
 			{Path: "/openapi/", Handler: apis}, {Path: token.ConfigPath, Handler: config}, {Path: token.KeysPath, Handler: keys},

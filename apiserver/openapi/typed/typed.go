@@ -10,6 +10,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -174,4 +175,58 @@ func toRef(r ref) schema.TypeRef {
 		out.Inlined = toAtom(*r.Inlined)
 	}
 	return out
+}
+
+var closures sync.Map // name to []schema.TypeDef
+
+// Closure are the types that the named one refers to, itself included. They are
+// shared: nobody may change them.
+func Closure(name string) ([]schema.TypeDef, error) {
+	if v, ok := closures.Load(name); ok {
+		return v.([]schema.TypeDef), nil
+	}
+	types, err := Decode(compressed)
+	if err != nil {
+		return nil, fmt.Errorf("typed: embedded types: %w", err)
+	}
+	all := make(map[string]schema.TypeDef, len(types))
+	for _, t := range types {
+		all[t.Name] = t
+	}
+	var out []schema.TypeDef
+	seen := map[string]bool{}
+	var visit func(name string)
+	ref := func(r schema.TypeRef) {}
+	atom := func(a schema.Atom) {
+		if a.List != nil {
+			ref(a.List.ElementType)
+		}
+		if a.Map != nil {
+			for _, f := range a.Map.Fields {
+				ref(f.Type)
+			}
+			ref(a.Map.ElementType)
+		}
+	}
+	ref = func(r schema.TypeRef) {
+		if r.NamedType != nil {
+			visit(*r.NamedType)
+		}
+		atom(r.Inlined)
+	}
+	visit = func(name string) {
+		t, ok := all[name]
+		if !ok || seen[name] {
+			return
+		}
+		seen[name] = true
+		out = append(out, t)
+		atom(t.Atom)
+	}
+	visit(name)
+	if len(out) == 0 {
+		return nil, fmt.Errorf("typed: there is no type %s", name)
+	}
+	closures.Store(name, out)
+	return out, nil
 }
