@@ -45,7 +45,7 @@ vm-deps:
 	@command -v qemu-system-x86_64 >/dev/null || ./install qemu-system-x86
 	@PATH=$$PATH:/sbin:/usr/sbin; command -v mkfs.ext4 >/dev/null || ./install e2fsprogs
 
-test: test-deps build lint test-unit test-race test-platform test-vm ## every test
+test: test-deps build lint test-unit test-race test-platform ## every test
 
 # Tests of the API that speak through kubectl use ours.
 test-unit test-race: export PATH := $(CURDIR)/bin:$(PATH)
@@ -62,7 +62,7 @@ test-platform: build bin/skips ## real processes, containers and network; needs 
 	SKIFF=$(CURDIR)/bin/skiff $(GO) test -json -count=1 -timeout 20m ./test/platform/... | bin/skips
 
 test-vm: test-deps vm-deps build bin/skips ## control groups version 2, in a virtual machine with Debian's kernel
-	SKIFF=$(CURDIR)/bin/skiff SKIFF_VM_KERNEL=$$(test/vm/kernel bin/kernel) $(GO) test -json -count=1 ./test/vm | bin/skips
+	SKIFF=$(CURDIR)/bin/skiff SKIFF_VM_KERNEL=$$(test/vm/kernel bin/kernel) $(GO) test -json -count=1 -timeout 30m ./test/vm | bin/skips
 
 bin/kubectl: build
 	@ln -sf skiff $@

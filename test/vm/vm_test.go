@@ -21,7 +21,7 @@ const (
 )
 
 // patience bounds a run.
-const patience = 8 * time.Minute
+const patience = 20 * time.Minute
 
 // TestControlGroupsVersion2 runs whole-platform tests where control groups are
 // version 2 alone. Each of them is shown as one of this test's.
@@ -52,7 +52,8 @@ func TestControlGroupsVersion2(t *testing.T) {
 	defer cancel()
 	qemu := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot",
-		"-kernel", images[0], "-initrd", ramdisk(t, dir, kernel), "-append", "console=ttyS0 panic=-1 quiet",
+		"-kernel", images[0], "-initrd", ramdisk(t, dir, kernel), "-append", "console=ttyS0 panic=-1 quiet no_timer_check", // its check fails on a host that is busy
+
 		"-drive", "if=virtio,format=raw,cache=unsafe,file="+disk(t, dir, kernel, run),
 		"-serial", "file:"+console, "-serial", "stdio")
 	qemu.Args = append(qemu.Args, accel...)
