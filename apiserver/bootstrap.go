@@ -146,6 +146,8 @@ func (s *Server) maintain(ctx context.Context) {
 	defer tick.Stop()
 	compacted := s.opt.Store.Revision()
 	last := compacted
+	var clock jumps
+	begun := time.Now()
 	pressed := s.cache.Pressed()
 	var rested <-chan time.Time
 	for {
@@ -161,11 +163,14 @@ func (s *Server) maintain(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
+		settled := clock.settled(s.opt.Now(), time.Since(begun), eventTTL)
 		s.cache.Trim()
 		s.custom.Trim()
 		// Of servers that share a store one does its upkeep.
 		if s.opt.Leads == nil || s.opt.Leads() {
-			s.expireEvents(ctx)
+			if settled {
+				s.expireEvents(ctx)
+			}
 			if last > compacted {
 				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 					s.tel.Log.Error("compact the store", "revision", last, "err", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
@@ -112,12 +111,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	// The registry hooks into the engine, and writes through it.
 	registry := &registryHook{}
 	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services, custom.Resource: registry}
-	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
-		if svc, ok := obj.(*corev1.Service); ok {
-			services.Restore(svc)
+	if k, ok := o.Table.ByResource(serviceResource); ok && c.Of(k) != nil {
+		c.Of(k).Feed(services.Apply)
+		if err := s.mendReservations(ctx, services, c.Of(k)); err != nil {
+			c.Close()
+			return nil, err
 		}
-		return true
-	})
+	}
 	s.engine = objects.New(objects.Config{
 		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,

@@ -59,6 +59,9 @@ type Kind struct {
 	// Default fills in what the hub version's defaulting fills in. It runs on
 	// every object that comes in and on what old versions left out.
 	Default func(obj Object)
+	// DefaultStored runs Default once more on what is stored, for a kind where it looks
+	// at what PrepareCreate or PrepareUpdate filled in.
+	DefaultStored bool
 	// PrepareCreate drops what a creator may not set (status, ...) before defaults
 	// of identity are given, as the kind's create strategy in Kubernetes does.
 	PrepareCreate func(obj Object)
@@ -67,6 +70,11 @@ type Kind struct {
 	// Generation tells whether two objects differ in what metadata.generation
 	// counts; nil means that the kind has no generation.
 	Generation func(obj, old Object) (changed bool)
+	// KeepGeneration leaves the generation of a new object as it is written.
+	KeepGeneration bool
+	// MetaLast judges the metadata of a new object by the general rules only when the
+	// kind's own find nothing wrong.
+	MetaLast bool
 	// Validate judges an object to be created (metadata's general rules are the
 	// server's), ValidateUpdate an object that replaces old; an update is judged by
 	// ValidateUpdate alone.
@@ -153,6 +161,9 @@ type Version struct {
 	// ToHub and FromHub convert; in is left alone, parts of it may be shared.
 	ToHub   func(in runtime.Object) (Object, error)
 	FromHub func(in Object) (runtime.Object, error)
+	// Validate judges a write through this form, where that differs from the kind's
+	// rules; old is nil on creation.
+	Validate func(obj, old Object) field.ErrorList
 	// FieldLabels are the fields that are selectable through this form, by its own
 	// names for them, and their names in Kind.Fields; nil means all of Kind.Fields.
 	FieldLabels map[string]string

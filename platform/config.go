@@ -118,7 +118,7 @@ func (c *Config) settle(fs *pflag.FlagSet) error {
 		}
 		c.NodeName = strings.ToLower(host)
 	}
-	if err := c.identityConfig.settle(); err != nil {
+	if err := c.identityConfig.settle(c.open); err != nil {
 		return err
 	}
 	return c.check()

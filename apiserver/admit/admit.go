@@ -22,6 +22,8 @@ type Options struct {
 	// that out.
 	Rules      *rbac.Index
 	Authorizer auth.Authorizer
+	// OldVersions applies the presets of settings.k8s.io/v1alpha1 to new pods.
+	OldVersions bool
 }
 
 // Default returns the plugins in the order in which Kubernetes runs them, without
@@ -31,6 +33,9 @@ func Default(o Options) admission.Chain {
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
 		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &ClaimResize{}, &RuntimeClass{}, &DefaultIngressClass{},
 		&PodResize{},
+	}
+	if o.OldVersions {
+		c = append(admission.Chain{&PodPreset{}}, c...)
 	}
 	if o.Authorizer != nil {
 		// Kubernetes has these between RuntimeClass and DefaultIngressClass: they judge
@@ -99,6 +104,7 @@ var (
 	runtimeClasses  = gr("node.k8s.io", "runtimeclasses")
 	resourceQuotas  = gr("", "resourcequotas")
 	ingressClasses  = gr(networkingGroup, "ingressclasses")
+	podPresets      = gr("settings.k8s.io", "podpresets")
 )
 
 const (

@@ -5,19 +5,20 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 
 	"skiff.dev/skiff/apiserver/admission"
 )
 
-// InUseProtection gives volumes and claims the finalizers that keep them while
-// something uses them. The controllers pvprotection and pvcprotection take them
-// off again.
+// InUseProtection gives volumes, claims and classes of attributes the finalizers
+// that keep them while something uses them. Controllers take them off again.
 type InUseProtection struct{}
 
 // The finalizers, as pkg/volume/util in Kubernetes names them.
 const (
 	pvProtection  = "kubernetes.io/pv-protection"
 	pvcProtection = "kubernetes.io/pvc-protection"
+	vacProtection = "kubernetes.io/vac-protection"
 )
 
 // Name implements admission.Plugin.
@@ -34,6 +35,8 @@ func (InUseProtection) Admit(_ context.Context, r *admission.Request) error {
 		finalizer = pvProtection
 	case *v1.PersistentVolumeClaim:
 		finalizer = pvcProtection
+	case *storagev1.VolumeAttributesClass:
+		finalizer = vacProtection
 	default:
 		return nil
 	}

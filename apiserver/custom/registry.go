@@ -166,9 +166,6 @@ func (r *Registry) Begin(ctx context.Context, _, _ kinds.Object, dry bool) (func
 	}, nil
 }
 
-// Deleted implements objects.Hook.
-func (r *Registry) Deleted(kinds.Object) {}
-
 // settle waits until the registry has dealt with the definitions as they are now.
 func (r *Registry) settle(ctx context.Context) {
 	rev := r.defs.Last()

@@ -82,8 +82,24 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 			r.Kind.Default(obj) // what follows from the name
 		}
 	}
+	h := e.Hooks[r.Kind.GroupResource()]
+	if h == nil {
+		return e.createHooked(ctx, kc, r, obj, a, dry, generated, nil)
+	}
+	for range reserveAttempts {
+		fresh := obj.DeepCopyObject().(kinds.Object)
+		entry, err := e.createHooked(ctx, kc, r, fresh, a, dry, generated, h)
+		if err != errReserved {
+			return entry, err
+		}
+	}
+	return nil, reservedElsewhere(r)
+}
+
+// createHooked stores an object that has its identity, with what the hook gives it.
+func (e *Engine) createHooked(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, a *admission.Request, dry, generated bool, h Hook) (_ *cache.Entry, err error) {
 	done := func(bool) {}
-	if h := e.Hooks[r.Kind.GroupResource()]; h != nil {
+	if h != nil {
 		if done, err = h.Begin(ctx, obj, nil, dry); err != nil {
 			return nil, err
 		}
@@ -113,16 +129,18 @@ func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, 
 	if err := e.validate(ctx, r, a); err != nil {
 		return nil, err
 	}
-	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" {
+	if rv := obj.GetResourceVersion(); rv != "" && rv != "0" && !dry {
 		// storage/etcd3 refuses this, after everything else, with a plain error.
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
 
+	if r.Kind.DefaultStored {
+		r.Kind.Default(obj)
+	}
 	if there := kc.Get(r.Namespace, obj.GetName()); there != nil && (dry || e.current(there)) {
 		return nil, alreadyExists(r, obj, there, generated)
 	}
 	if dry {
-		obj.SetResourceVersion("")
 		return answer(r, obj, 0)
 	}
 	entry, err := e.put(ctx, kc, r, obj, nil, a.Together...)
@@ -154,16 +172,22 @@ func alreadyExists(r *Request, obj kinds.Object, there *cache.Entry, generated b
 // beforeCreate prepares and validates (registry/rest, BeforeCreate).
 func (e *Engine) beforeCreate(r *Request, obj kinds.Object) error {
 	k := r.Kind
-	if k.Generation != nil {
+	if k.Generation != nil && !k.KeepGeneration {
 		obj.SetGeneration(1)
 	}
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
 	identify(r, obj)
-	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata"))
-	if k.Validate != nil {
-		errs = append(errs, k.Validate(obj)...)
+	var errs field.ErrorList
+	last := k.MetaLast
+	if r.Version != nil && r.Version.Validate != nil {
+		errs, last = r.Version.Validate(obj, nil), true
+	} else if k.Validate != nil {
+		errs = k.Validate(obj)
+	}
+	if !last || len(errs) == 0 {
+		errs = append(validation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), field.NewPath("metadata")), errs...)
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(k.GVK().GroupKind(), obj.GetName(), errs)

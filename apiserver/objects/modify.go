@@ -44,11 +44,11 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 				return apierrors.NewNotFound(resourceOf(r), r.Name)
 			}
 			if m.UID != "" && m.UID != old.Object.GetUID() {
-				return preconditionError(r, fmt.Sprintf(
+				return preconditionError(r, false, fmt.Sprintf(
 					"Precondition failed: UID in precondition: %v, UID in object meta: %v", m.UID, old.Object.GetUID()))
 			}
 			if m.ResourceVersion != "" && m.ResourceVersion != old.Object.GetResourceVersion() {
-				return preconditionError(r, fmt.Sprintf(
+				return preconditionError(r, false, fmt.Sprintf(
 					"Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", m.ResourceVersion, old.Object.GetResourceVersion()))
 			}
 			obj := old.Object.DeepCopyObject().(kinds.Object)

@@ -88,12 +88,18 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 		return nil, false, apierrors.NewBadRequest("Namespace parameter required.")
 	}
 	var fresh freshness
+	reserved := 0
 	for {
 		shown := e.Cache.Revision()
 		entry, created, err := e.changeOnce(ctx, kc, r, c)
 		switch {
 		case err == nil:
 			return entry, created, nil
+		case err == errReserved:
+			if reserved++; reserved == reserveAttempts {
+				return nil, false, reservedElsewhere(r)
+			}
+			continue
 		case err == errConflict || err == errTogether:
 			c.quiet = true
 			if ctx.Err() != nil {
@@ -121,7 +127,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 		return entry, err == nil, err
 	}
 	if c.uid != "" && c.uid != old.Object.GetUID() {
-		return nil, false, preconditionError(r, fmt.Sprintf(
+		return nil, false, preconditionError(r, c.dry, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", c.uid, old.Object.GetUID()))
 	}
 	a, w, err := e.admitChange(ctx, r, c, old)
@@ -158,6 +164,9 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	defer a.Finish()
 	if err := e.validate(ctx, r, a); err != nil {
 		return nil, false, err
+	}
+	if r.Kind.DefaultStored {
+		r.Kind.Default(obj)
 	}
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
@@ -205,7 +214,7 @@ func (e *Engine) admitChange(ctx context.Context, r *Request, c *change, old *ca
 
 // preconditionError words a uid or revision that is not the stored object's, with
 // the key that the object has in Kubernetes' storage (storage, NewInvalidObjError).
-func preconditionError(r *Request, text string) error {
+func preconditionError(r *Request, dry bool, text string) error {
 	dir := r.Kind.Resource
 	switch r.Kind.GroupResource().String() {
 	case "services":
@@ -214,11 +223,20 @@ func preconditionError(r *Request, text string) error {
 		dir = "services/endpoints"
 	case "nodes":
 		dir = "minions"
+	case "replicationcontrollers":
+		dir = "controllers"
+	case "ingresses.networking.k8s.io":
+		dir = "ingress"
+	case "apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io":
+		dir = r.Kind.Group + "/" + dir
 	}
 	if r.Kind.Custom != nil {
 		dir = r.Kind.Group + "/" + dir
 	}
-	key := "/registry/" + dir + "/" + cache.Key(r.Namespace, r.Name)
+	key := "/" + dir + "/" + cache.Key(r.Namespace, r.Name)
+	if !dry { // a dry run has the key without the storage's prefix
+		key = "/registry" + key
+	}
 	return apierrors.NewConflict(resourceOf(r), r.Name, fmt.Errorf(
 		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: %s", key, text))
 }
@@ -315,6 +333,8 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	if r.Sub != "" {
 		sub := k.Subresources[r.Sub]
 		prepare, validate = sub.PrepareUpdate, sub.ValidateUpdate
+	} else if r.Version != nil && r.Version.Validate != nil {
+		validate = r.Version.Validate
 	}
 	obj.SetGeneration(old.GetGeneration())
 	if prepare != nil {
@@ -335,7 +355,6 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 	if g := old.GetDeletionGracePeriodSeconds(); g != nil && obj.GetDeletionGracePeriodSeconds() == nil {
 		obj.SetDeletionGracePeriodSeconds(g)
 	}
-	obj.SetSelfLink("")
 	meta := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, pathSegment, meta)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(obj, old, meta)...)

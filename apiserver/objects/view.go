@@ -114,7 +114,7 @@ func (w *viewWrite) check(m metav1.Object) error {
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	if uid := m.GetUID(); uid != "" && uid != w.old.Object.GetUID() {
-		return preconditionError(r, fmt.Sprintf(
+		return preconditionError(r, false, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, w.old.Object.GetUID()))
 	}
 	return nil

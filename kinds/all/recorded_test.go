@@ -159,6 +159,9 @@ func (p *player) create(to target, raw []byte) (kinds.Object, field.ErrorList, [
 	if to.kind.Warnings != nil && len(errs) == 0 {
 		warnings = to.kind.Warnings(obj, nil)
 	}
+	if to.kind.DefaultStored {
+		to.kind.Default(obj)
+	}
 	return obj, errs, warnings, nil
 }
 
@@ -195,6 +198,9 @@ func (p *player) update(to target, raw, before []byte) (kinds.Object, field.Erro
 	var warnings []string
 	if to.kind.Warnings != nil && to.sub == "" && len(errs) == 0 {
 		warnings = to.kind.Warnings(obj, old)
+	}
+	if to.kind.DefaultStored {
+		to.kind.Default(obj)
 	}
 	return obj, errs, warnings, nil
 }

@@ -19,8 +19,11 @@ import (
 func validateService(s *service) field.ErrorList {
 	var l rules.List
 	path, spec := field.NewPath("spec"), &s.Spec
-	if name := spec.Version + "." + spec.Group; s.Name != name && len(row.PathSegment(s.Name, false)) == 0 {
-		l.Invalid(field.NewPath("metadata", "name"), s.Name, fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", name))
+	name := spec.Version + "." + spec.Group
+	for at, have := range map[string]string{"name": s.Name, "generateName": s.GenerateName} {
+		if have != "" && have != name && len(row.PathSegment(have, false)) == 0 {
+			l.Invalid(field.NewPath("metadata", at), have, fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", name))
+		}
 	}
 	if spec.Group == "" && spec.Version != "v1" {
 		l.Required(path.Child("group"), "only v1 may have an empty group and it better be legacy kube")

@@ -16,7 +16,13 @@ import (
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{controllerRevision(), daemonSet(), deployment(), replicaSet(), statefulSet()}
+	return []*kinds.Kind{
+		rules.WithMeta(controllerRevision(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(daemonSet(), rules.MetaUpdate|rules.MetaStatus),
+		rules.WithMeta(deployment(), rules.MetaUpdate|rules.MetaStatus),
+		rules.WithMeta(replicaSet(), rules.MetaUpdate|rules.MetaStatus),
+		rules.WithMeta(statefulSet(), rules.MetaUpdate|rules.MetaStatus),
+	}
 }
 
 // templateCells are the wide cells of a kind with a pod template.

@@ -29,9 +29,12 @@ func daemonSet() *kinds.Kind {
 		Validate:       rules.Check(validateDaemonSet),
 		ValidateUpdate: rules.Check2(validateDaemonSetUpdate),
 		Warnings:       rules.Warn(warnDaemonSet),
-		Subresources:   row.WithStatus(func(d, old T) { d.Spec = old.Spec }, validateDaemonSetStatusUpdate, "spec"),
-		Columns:        daemonSetColumns(),
-		Cells:          rules.Cells(daemonSetCells),
+		Subresources: row.WithStatus(func(d, old T) {
+			d.Spec = old.Spec
+			setTemplateGeneration(d, templateGeneration(old)) // a part of the spec inside of Kubernetes
+		}, validateDaemonSetStatusUpdate, "spec"),
+		Columns: daemonSetColumns(),
+		Cells:   rules.Cells(daemonSetCells),
 
 		HiddenAnnotations: []string{appsv1.DeprecatedTemplateGeneration},
 	}, oldDaemonSets()...)

@@ -14,6 +14,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -149,6 +150,7 @@ func validateStatefulSpec(spec *appsv1.StatefulSetSpec, path *field.Path, opts s
 		if !opts.anyTemplate {
 			errs = append(errs, validateTemplate(statefulTemplate(spec), opts.old, path.Child("template"))...)
 		}
+		errs = append(errs, core.ValidatePodTemplateMeta(&spec.Template, opts.old, path.Child("template"))...)
 	}
 	return append(errs, alwaysRunning(&spec.Template, "StatefulSet", path.Child("template"))...)
 }

@@ -3,9 +3,16 @@
 // package kinds for the table that this is a part of.
 package autoscaling
 
-import "skiff.dev/skiff/kinds"
+import (
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
+)
 
 const group = "autoscaling"
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{horizontalPodAutoscaler()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(horizontalPodAutoscaler(), rules.MetaUpdate|rules.MetaStatus),
+	}
+}

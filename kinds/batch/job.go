@@ -34,6 +34,8 @@ func job() *kinds.Kind {
 		Subresources:   row.WithStatus(func(j, old T) { j.Spec = old.Spec }, validateJobStatusUpdate, "spec"),
 		Columns:        jobColumns(),
 		Cells:          rules.Cells(jobCells),
+		// A job without labels of its own shows its pods', those that prepareJob made too.
+		DefaultStored: true,
 		Fields: map[string]func(kinds.Object) string{
 			"status.successful": rules.Field(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
 		},
@@ -121,9 +123,6 @@ func prepareJob(j *batchv1.Job) {
 	give(j.Name, "job-name", batchv1.JobNameLabel)
 	give(string(j.UID), "controller-uid", batchv1.ControllerUidLabel)
 	j.Spec.Template.Labels = labels
-	if len(j.Labels) == 0 {
-		j.Labels = cloneLabels(labels)
-	}
 	if j.Spec.Selector == nil {
 		j.Spec.Selector = &metav1.LabelSelector{}
 	}

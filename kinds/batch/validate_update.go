@@ -20,6 +20,7 @@ func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 		AllowInvalidLabelValueInSelector: metavalidation.LabelSelectorHasInvalidLabelValue(old.Spec.Selector),
 	}
 	l := rules.List(validateWholeJob(j, old, hadName && hadUID, opts))
+	l.Add(rules.MetaChange(nil, j, old)...)
 	// Kubernetes judges the spec twice, and says so.
 	l.Add(validateSpec(&j.Spec, &old.Spec.Template, opts)...)
 	path, s, was := field.NewPath("spec"), &j.Spec, &old.Spec

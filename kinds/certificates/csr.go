@@ -17,7 +17,11 @@ import (
 type request = certificatesv1.CertificateSigningRequest
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{signingRequest()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(signingRequest(), rules.MetaUpdate|rules.MetaFull),
+	}
+}
 
 func signingRequest() *kinds.Kind {
 	doc := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()

@@ -2,6 +2,7 @@ package coordination
 
 import (
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -26,7 +27,10 @@ func validateLease(l *coordinationv1.Lease) field.ErrorList {
 	return errs
 }
 
-func validateLeaseUpdate(l, _ *coordinationv1.Lease) field.ErrorList { return validateLease(l) }
+// validateLeaseUpdate judges metadata once more, by the general rules alone.
+func validateLeaseUpdate(l, old *coordinationv1.Lease) field.ErrorList {
+	return append(apivalidation.ValidateObjectMetaUpdate(&l.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata")), validateLease(l)...)
+}
 
 // validateStrategy lets anyone have a strategy with a domain of their own.
 func validateStrategy(s coordinationv1.CoordinatedLeaseStrategy, path *field.Path) field.ErrorList {

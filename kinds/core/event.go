@@ -16,6 +16,7 @@ func event() *kinds.Kind {
 	k := newKind[v1.Event, v1.EventList]("events", true, "ev")
 	k.Name = rules.DNSSubdomain
 	k.AllowCreateOnUpdate = true
+	k.MetaLast = true
 	k.Validate = rules.Check(validateEvent)
 	k.ValidateUpdate = rules.Check2(func(obj, _ *v1.Event) field.ErrorList { return validateEvent(obj) })
 	k.Columns = eventColumns()

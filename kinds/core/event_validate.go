@@ -13,7 +13,11 @@ import (
 
 // validateEvent judges an event as the core group does: one with an eventTime says
 // who reports what, an older form only where.
-func validateEvent(e *v1.Event) field.ErrorList {
+func validateEvent(e *v1.Event) field.ErrorList { return ValidateEvent(e, "reportingComponent") }
+
+// ValidateEvent is the judgement of all versions; reporter is the version's name for
+// the field of who reports.
+func ValidateEvent(e *v1.Event, reporter string) field.ErrorList {
 	var l rules.List
 	object := e.InvolvedObject.Namespace
 	mismatch := func() {
@@ -28,14 +32,14 @@ func validateEvent(e *v1.Event) field.ErrorList {
 		if object == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
 			mismatch()
 		}
-		eventReport(&l, e)
+		eventReport(&l, e, reporter)
 	}
 	l.Messages(field.NewPath("namespace"), e.Namespace, validation.IsDNS1123Subdomain(e.Namespace))
 	return l.Errors()
 }
 
-func eventReport(l *rules.List, e *v1.Event) {
-	controller := field.NewPath("reportingComponent")
+func eventReport(l *rules.List, e *v1.Event, reporter string) {
+	controller := field.NewPath(reporter)
 	if e.ReportingController == "" {
 		l.Required(controller, "")
 	}

@@ -65,6 +65,11 @@ func defaultPersistentVolume(pv *v1.PersistentVolume) {
 	if spec.VolumeMode == nil {
 		spec.VolumeMode = ptr.To(v1.PersistentVolumeFilesystem)
 	}
+	DefaultVolumeSpec(spec)
+}
+
+// DefaultVolumeSpec fills in what a volume's spec gets wherever it stands.
+func DefaultVolumeSpec(spec *v1.PersistentVolumeSpec) {
 	roundResources(spec.Capacity)
 	defaultHostPath(spec.HostPath)
 	if spec.RBD != nil {

@@ -20,15 +20,47 @@ func validatePersistentVolume(pv *v1.PersistentVolume) field.ErrorList {
 
 func checkVolume(pv *v1.PersistentVolume, allow podAllowances) field.ErrorList {
 	var l rules.List
-	s, at := &pv.Spec, field.NewPath("spec")
-	accessModes(&l, s.AccessModes, "", at.Child("accessModes"))
-	volumeCapacity(&l, s.Capacity, at.Child("capacity"))
-	if s.PersistentVolumeReclaimPolicy != "" {
-		rules.Supported(&l, at.Child("persistentVolumeReclaimPolicy"), s.PersistentVolumeReclaimPolicy,
+	checkVolumeSpec(&l, pv, allow, false, field.NewPath("spec"))
+	mountOptions(&l, pv)
+	return l.Errors()
+}
+
+const notInline = "may not be specified in the context of inline volumes"
+
+// ValidateInlineVolume judges the spec of a volume that an attachment carries.
+func ValidateInlineVolume(s *v1.PersistentVolumeSpec, at *field.Path) field.ErrorList {
+	var l rules.List
+	if s.ClaimRef != nil {
+		l.Forbidden(at.Child("claimRef"), notInline)
+	}
+	if len(s.Capacity) != 0 {
+		l.Forbidden(at.Child("capacity"), notInline)
+	}
+	if s.CSI == nil {
+		l.Required(at.Child("csi"), "has to be specified in the context of inline volumes")
+	}
+	checkVolumeSpec(&l, &v1.PersistentVolume{Spec: *s}, podAllowances{}, true, at)
+	return l.Errors()
+}
+
+func checkVolumeSpec(l *rules.List, pv *v1.PersistentVolume, allow podAllowances, inline bool, at *field.Path) {
+	s := &pv.Spec
+	accessModes(l, s.AccessModes, "", at.Child("accessModes"))
+	if !inline {
+		volumeCapacity(l, s.Capacity, at.Child("capacity"))
+	}
+	switch policy := s.PersistentVolumeReclaimPolicy; {
+	case policy == "" || inline && policy == v1.PersistentVolumeReclaimRetain:
+	case inline:
+		l.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may only be Retain in the context of inline volumes")
+	default:
+		rules.Supported(l, at.Child("persistentVolumeReclaimPolicy"), s.PersistentVolumeReclaimPolicy,
 			v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRecycle, v1.PersistentVolumeReclaimRetain)
 	}
 	if s.NodeAffinity != nil {
-		if s.NodeAffinity.Required == nil {
+		if inline {
+			l.Forbidden(at.Child("nodeAffinity"), notInline)
+		} else if s.NodeAffinity.Required == nil {
 			l.Required(at.Child("nodeAffinity", "required"), "must specify required node constraints")
 		} else {
 			c := podCheck{allow: allow}
@@ -36,18 +68,24 @@ func checkVolume(pv *v1.PersistentVolume, allow podAllowances) field.ErrorList {
 			l.Add(c.Errors()...)
 		}
 	}
-	sources := append(volumeSourcesA(&l, pv), volumeSourcesB(&l, pv, at)...)
-	if !oneSource(&l, at, oneVolumeType, sources) {
+	sources := append(volumeSourcesA(l, pv), volumeSourcesB(l, pv, at)...)
+	if !oneSource(l, at, oneVolumeType, sources) {
 		l.Required(at, "must specify a volume type")
 	}
 	if s.HostPath != nil && path.Clean(s.HostPath.Path) == "/" && s.PersistentVolumeReclaimPolicy == v1.PersistentVolumeReclaimRecycle {
 		l.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
 	}
-	if s.StorageClassName != "" {
+	if s.StorageClassName != "" && inline {
+		l.Forbidden(at.Child("storageClassName"), notInline)
+	} else if s.StorageClassName != "" {
 		l.Name(at.Child("storageClassName"), s.StorageClassName, rules.DNSSubdomain)
 	}
-	volumeMode(&l, s.VolumeMode, at)
-	if class := s.VolumeAttributesClassName; class != nil {
+	if !inline {
+		volumeMode(l, s.VolumeMode, at)
+	} else if m := s.VolumeMode; m != nil && *m != v1.PersistentVolumeFilesystem {
+		l.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes")
+	}
+	if class := s.VolumeAttributesClassName; class != nil && !inline {
 		if *class == "" {
 			l.Required(at.Child("volumeAttributesClassName"), "an empty string is disallowed")
 		} else {
@@ -57,8 +95,6 @@ func checkVolume(pv *v1.PersistentVolume, allow podAllowances) field.ErrorList {
 			l.Required(at.Child("csi"), "has to be specified when using volumeAttributesClassName")
 		}
 	}
-	mountOptions(&l, pv)
-	return l.Errors()
 }
 
 func accessModes(l *rules.List, modes []v1.PersistentVolumeAccessMode, missing string, path *field.Path) {

@@ -47,15 +47,29 @@ func ValidatePodTemplateUpdate(t, old *v1.PodTemplateSpec, path *field.Path) fie
 
 func validateTemplate(t *v1.PodTemplateSpec, path *field.Path, allow podAllowances) field.ErrorList {
 	c := podCheck{allow: allow, spec: &t.Spec}
-	c.Add(metavalidation.ValidateLabels(t.Labels, path.Child("labels"))...)
-	c.Add(apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
+	c.templateMeta(t, path)
 	spec := path.Child("spec")
-	c.annotations(t.Annotations, path.Child("annotations"))
 	c.check(spec)
 	c.annotationsMatch(t.Annotations, spec)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		c.Forbidden(spec.Child("ephemeralContainers"), "ephemeral containers not allowed in pod template")
 	}
+	return c.Errors()
+}
+
+func (c *podCheck) templateMeta(t *v1.PodTemplateSpec, path *field.Path) {
+	c.Add(metavalidation.ValidateLabels(t.Labels, path.Child("labels"))...)
+	c.Add(apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
+	c.annotations(t.Annotations, path.Child("annotations"))
+}
+
+// ValidatePodTemplateMeta judges a template's metadata alone; old may be nil.
+func ValidatePodTemplateMeta(t, old *v1.PodTemplateSpec, path *field.Path) field.ErrorList {
+	c := podCheck{spec: &t.Spec}
+	if old != nil {
+		c.allow = allowancesFor(&old.Spec, &old.ObjectMeta)
+	}
+	c.templateMeta(t, path)
 	return c.Errors()
 }
 
@@ -262,4 +276,15 @@ func visitContainers(s *v1.PodSpec, path *field.Path, f func(ctr *v1.Container, 
 	for i := range s.EphemeralContainers {
 		f((*v1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon), path.Child("ephemeralContainers").Index(i))
 	}
+}
+
+// ValidateInjected judges what a PodPreset would put into pods, in the order in
+// which Kubernetes 1.19 did (pkg/apis/settings/validation).
+func ValidateInjected(volumes []v1.Volume, ctr *v1.Container, path *field.Path) field.ErrorList {
+	c := podCheck{spec: &v1.PodSpec{Volumes: volumes}}
+	c.checkVolumes(path.Child("volumes"))
+	c.env(ctr.Env, path.Child("env"))
+	c.envFrom(ctr.EnvFrom, path.Child("envFrom"))
+	c.mounts(ctr, path.Child("volumeMounts"))
+	return c.Errors()
 }

@@ -165,6 +165,13 @@ func (c *podCheck) requirements(r *v1.ResourceRequirements, nameRule func(v1.Res
 	c.claimNames(r.Claims, path.Child("claims"))
 }
 
+// ValidateContainerLimits judges limits that stand alone; path is their parent's.
+func ValidateContainerLimits(limits v1.ResourceList, path *field.Path) field.ErrorList {
+	c := podCheck{spec: &v1.PodSpec{}}
+	c.requirements(&v1.ResourceRequirements{Limits: limits}, containerResourceName, path)
+	return c.Errors()
+}
+
 func (c *podCheck) claimNames(list []v1.ResourceClaim, path *field.Path) {
 	seen := map[string]bool{}
 	for i, claim := range list {

@@ -21,7 +21,11 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{endpointSlice()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(endpointSlice(), rules.MetaFull),
+	}
+}
 
 func endpointSlice() *kinds.Kind {
 	doc := discoveryv1.EndpointSlice{}.SwaggerDoc()
@@ -48,6 +52,8 @@ func endpointSlice() *kinds.Kind {
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
+	rules.NoEmpty(&s.Endpoints)
+	rules.NoEmpty(&s.Ports)
 	for i := range s.Ports {
 		if s.Ports[i].Name == nil {
 			s.Ports[i].Name = ptr.To("")

@@ -8,8 +8,11 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	eventsv1beta1 "k8s.io/api/events/v1beta1"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/convert"
+	"skiff.dev/skiff/kinds/core"
 )
 
 // Versions are the group's forms of core's Event, the current one first.
@@ -30,6 +33,10 @@ func Versions() []kinds.Version {
 	vs := []kinds.Version{
 		convert.Current[corev1.Event, eventsv1.Event, eventsv1.EventList](c, eventsv1.SchemeGroupVersion, nil),
 		convert.Old[corev1.Event, eventsv1beta1.Event, eventsv1beta1.EventList](c, eventsv1beta1.SchemeGroupVersion, "Event", nil),
+	}
+	vs[0].Validate = validateEvent
+	vs[1].Validate = func(obj, _ kinds.Object) field.ErrorList {
+		return core.ValidateEvent(obj.(*corev1.Event), reporter)
 	}
 	for i := range vs {
 		vs[i].FieldLabels = fieldLabels

@@ -16,7 +16,12 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{flowSchema(), priorityLevel()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(flowSchema(), rules.MetaFull),
+		rules.WithMeta(priorityLevel(), rules.MetaFull),
+	}
+}
 
 func flowSchema() *kinds.Kind {
 	type T = *flowcontrolv1.FlowSchema
@@ -27,6 +32,11 @@ func flowSchema() *kinds.Kind {
 		Default: rules.Do(func(f T) {
 			if f.Spec.MatchingPrecedence == 0 {
 				f.Spec.MatchingPrecedence = 1000
+			}
+			for i := range f.Spec.Rules {
+				for j := range f.Spec.Rules[i].ResourceRules {
+					rules.NoEmpty(&f.Spec.Rules[i].ResourceRules[j].Namespaces)
+				}
 			}
 		}),
 		PrepareCreate:  rules.Do(func(f T) { f.Status = flowcontrolv1.FlowSchemaStatus{} }),

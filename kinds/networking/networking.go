@@ -3,9 +3,18 @@
 // kinds for the table that this is a part of.
 package networking
 
-import "skiff.dev/skiff/kinds"
+import (
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
+)
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{ingressClass(), ingress(), ipAddress(), networkPolicy(), serviceCIDR()}
+	return []*kinds.Kind{
+		rules.WithMeta(ingressClass(), rules.MetaUpdate),
+		rules.WithMeta(ingress(), rules.MetaUpdate|rules.MetaFull|rules.MetaStatus),
+		rules.WithMeta(ipAddress(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(networkPolicy(), rules.MetaUpdate),
+		rules.WithMeta(serviceCIDR(), rules.MetaUpdate|rules.MetaStatus),
+	}
 }

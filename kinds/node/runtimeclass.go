@@ -14,7 +14,11 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{runtimeClass()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(runtimeClass(), rules.MetaUpdate|rules.MetaFull|rules.MetaGeneral),
+	}
+}
 
 func runtimeClass() *kinds.Kind {
 	type T = *nodev1.RuntimeClass

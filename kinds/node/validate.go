@@ -20,11 +20,7 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		errs = field.ErrorList{field.Required(path, "")}
 	}
 	if c.Overhead != nil {
-		for name, q := range c.Overhead.PodFixed {
-			if q.Sign() < 0 {
-				errs = append(errs, field.Invalid(field.NewPath("overhead", "limits").Key(string(name)), q.String(), "must be greater than or equal to 0"))
-			}
-		}
+		errs = append(errs, core.ValidateContainerLimits(c.Overhead.PodFixed, field.NewPath("overhead"))...)
 	}
 	if s := c.Scheduling; s != nil {
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, field.NewPath("scheduling", "nodeSelector"))...)
@@ -33,7 +29,7 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		for i, t := range s.Tolerations {
 			key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}
 			if seen[key] {
-				errs = append(errs, field.Duplicate(field.NewPath("scheduling", "tolerations").Index(i), t))
+				errs = append(errs, field.Duplicate(field.NewPath("scheduling", "tolerations").Index(i), rules.Internal(t)))
 			}
 			seen[key] = true
 		}

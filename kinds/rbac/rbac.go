@@ -8,6 +8,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"skiff.dev/skiff/kinds"
@@ -19,7 +20,12 @@ const group = rbacv1.GroupName
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{clusterRoleBinding(), clusterRole(), roleBinding(), role()}
+	return []*kinds.Kind{
+		rules.WithMeta(clusterRoleBinding(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(clusterRole(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(roleBinding(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(role(), rules.MetaUpdate|rules.MetaFull),
+	}
 }
 
 func role() *kinds.Kind {
@@ -28,6 +34,7 @@ func role() *kinds.Kind {
 		Namespaced:          true,
 		AllowCreateOnUpdate: true,
 		Name:                row.PathSegment,
+		Default:             rules.Do(func(r *rbacv1.Role) { rules.NoEmpty(&r.Rules) }),
 		Validate:            rules.Check(validateRole),
 		ValidateUpdate:      rules.Check2(validateRoleUpdate),
 	}, oldRole()...)
@@ -38,6 +45,7 @@ func clusterRole() *kinds.Kind {
 		Resource:            "clusterroles",
 		AllowCreateOnUpdate: true,
 		Name:                row.PathSegment,
+		Default:             rules.Do(func(r *rbacv1.ClusterRole) { rules.NoEmpty(&r.Rules) }),
 		Validate:            rules.Check(validateClusterRole),
 		ValidateUpdate:      rules.Check2(validateClusterRoleUpdate),
 	}, oldClusterRole()...)
@@ -53,7 +61,7 @@ func roleBinding() *kinds.Kind {
 		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
 		Validate:            rules.Check(validateRoleBinding),
 		ValidateUpdate:      rules.Check2(validateRoleBindingUpdate),
-		Columns:             bindingColumns("roleBinding", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
+		Columns:             bindingColumns("roleBinding", rbacv1beta1.RoleBinding{}.SwaggerDoc()["roleRef"]),
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),
@@ -69,7 +77,7 @@ func clusterRoleBinding() *kinds.Kind {
 		Default:             rules.Do(func(b T) { defaultBinding(&b.RoleRef, b.Subjects) }),
 		Validate:            rules.Check(validateClusterRoleBinding),
 		ValidateUpdate:      rules.Check2(validateClusterRoleBindingUpdate),
-		Columns:             bindingColumns("clusterRoleBinding", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
+		Columns:             bindingColumns("clusterRoleBinding", rbacv1beta1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return bindingCells(b.Name, b.RoleRef, b.Subjects, rules.Age(b.CreationTimestamp, now))
 		}),

@@ -45,6 +45,9 @@ func writeInternal(b *bytes.Buffer, v reflect.Value) error {
 		return writePlain(b, v) // the same type inside of Kubernetes and outside
 	case v.Type() == podSpecType:
 		return writePodSpec(b, v)
+	case arranged[v.Type()] != nil:
+		w := fieldWriter{b: b}
+		return w.object(func() error { return w.named(v, arranged[v.Type()]) })
 	case v.Kind() == reflect.Struct:
 		w := fieldWriter{b: b}
 		return w.object(func() error { return w.all(v) })
@@ -80,6 +83,9 @@ func (w *fieldWriter) object(fields func() error) error {
 // all writes every field; those of an embedded struct stand among them, as JSON has
 // it.
 func (w *fieldWriter) all(v reflect.Value) error {
+	if names := arranged[v.Type()]; names != nil {
+		return w.named(v, names)
+	}
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if f.Anonymous && f.Type.Kind() == reflect.Struct {

@@ -3,6 +3,8 @@ package rules
 import (
 	"bytes"
 	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // A pod's spec is arranged differently inside of Kubernetes (pkg/apis/core/types.go):
@@ -25,6 +27,21 @@ var (
 		"FSGroup", "FSGroupChangePolicy", "Sysctls", "SeccompProfile", "AppArmorProfile", "SELinuxChangePolicy",
 	}
 )
+
+// arranged are the other types whose fields stand in another order inside.
+var arranged = map[reflect.Type][]string{
+	reflect.TypeFor[corev1.VolumeSource](): {
+		"HostPath", "EmptyDir", "GCEPersistentDisk", "AWSElasticBlockStore", "GitRepo", "Secret", "NFS", "ISCSI", "Glusterfs",
+		"PersistentVolumeClaim", "RBD", "Quobyte", "FlexVolume", "Cinder", "CephFS", "Flocker", "DownwardAPI", "FC", "AzureFile",
+		"ConfigMap", "VsphereVolume", "AzureDisk", "PhotonPersistentDisk", "Projected", "PortworxVolume", "ScaleIO", "StorageOS",
+		"CSI", "Ephemeral", "Image",
+	},
+	reflect.TypeFor[corev1.PersistentVolumeSource](): {
+		"GCEPersistentDisk", "AWSElasticBlockStore", "HostPath", "Glusterfs", "NFS", "RBD", "Quobyte", "ISCSI", "FlexVolume", "Cinder",
+		"CephFS", "FC", "Flocker", "AzureFile", "VsphereVolume", "AzureDisk", "PhotonPersistentDisk", "PortworxVolume", "ScaleIO",
+		"Local", "StorageOS", "CSI",
+	},
+}
 
 func writePodSpec(b *bytes.Buffer, v reflect.Value) error {
 	w := fieldWriter{b: b}

@@ -24,14 +24,21 @@ const (
 	MetaUpdate MetaCheck = 1 << iota
 	MetaFull
 	MetaFullTwice
+	// MetaGeneral leaves out which finalizers there are.
+	MetaGeneral
+	// MetaStatus calls ValidateObjectMetaUpdate on a write of status.
+	MetaStatus
 )
 
 // WithMeta adds to k's Validate and ValidateUpdate what they judge of metadata.
 func WithMeta(k *kinds.Kind, update MetaCheck) *kinds.Kind {
-	if validate := k.Validate; validate != nil {
+	if validate := k.Validate; validate != nil && update&MetaGeneral == 0 {
 		k.Validate = func(obj kinds.Object) field.ErrorList {
 			return append(Finalizers(obj.GetFinalizers(), field.NewPath("metadata")), validate(obj)...)
 		}
+	}
+	if update&MetaStatus != 0 {
+		MetaSubresource(k, "status", MetaUpdate)
 	}
 	if validate := k.ValidateUpdate; validate != nil {
 		k.ValidateUpdate = func(obj, old kinds.Object) field.ErrorList {
@@ -46,9 +53,19 @@ func MetaSubresource(k *kinds.Kind, name string, update MetaCheck) {
 	s := k.Subresources[name]
 	validate := s.ValidateUpdate
 	s.ValidateUpdate = func(obj, old kinds.Object) field.ErrorList {
-		return append(metaErrors(k, update, obj, old), validate(obj, old)...)
+		errs := metaErrors(k, update, obj, old)
+		if validate != nil {
+			errs = append(errs, validate(obj, old)...)
+		}
+		return errs
 	}
 	k.Subresources[name] = s
+}
+
+// MetaChange is what a kind's update judges of metadata first, for a kind that does
+// so later.
+func MetaChange(k *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	return metaErrors(k, MetaUpdate, obj, old)
 }
 
 func metaErrors(k *kinds.Kind, check MetaCheck, obj, old kinds.Object) field.ErrorList {
@@ -57,7 +74,10 @@ func metaErrors(k *kinds.Kind, check MetaCheck, obj, old kinds.Object) field.Err
 	}
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
-	finalizers := Finalizers(obj.GetFinalizers(), path)
+	var finalizers field.ErrorList
+	if check&MetaGeneral == 0 {
+		finalizers = Finalizers(obj.GetFinalizers(), path)
+	}
 	if check&MetaUpdate != 0 {
 		errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, path)...)
 		errs = append(errs, finalizers...)

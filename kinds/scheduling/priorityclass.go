@@ -16,7 +16,11 @@ import (
 )
 
 // Kinds are the group's rows.
-func Kinds() []*kinds.Kind { return []*kinds.Kind{priorityClass()} }
+func Kinds() []*kinds.Kind {
+	return []*kinds.Kind{
+		rules.WithMeta(priorityClass(), rules.MetaUpdate),
+	}
+}
 
 func priorityClass() *kinds.Kind {
 	type T = *schedulingv1.PriorityClass

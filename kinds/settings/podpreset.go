@@ -1,7 +1,7 @@
 // Package settings holds the one kind of the group settings.k8s.io, which Kubernetes
-// dropped in 1.20: PodPreset, what to put into pods that a selector finds. It is kept
-// so that old manifests are accepted and shown. See package kinds for the table that
-// this is a part of.
+// dropped in 1.20: PodPreset, what to put into pods that a selector finds. The
+// admission plugin PodPreset (apiserver/admit) applies it to new pods. See package
+// kinds for the table that this is a part of.
 package settings
 
 import (
@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -54,9 +55,20 @@ func Kinds() []*kinds.Kind {
 		New:            row.Make[PodPreset](),
 		NewList:        row.MakeAny[PodPresetList](),
 		Name:           rules.DNSSubdomain,
+		Default:        rules.Do(defaultPodPreset),
 		Validate:       rules.Check(validatePodPreset),
 		ValidateUpdate: rules.Check2(func(p, _ *PodPreset) field.ErrorList { return validatePodPreset(p) }),
 	}}
+}
+
+// defaultPodPreset fills in what a pod with these parts gets, so that the same words
+// in a pod and in a preset are the same thing.
+func defaultPodPreset(p *PodPreset) {
+	parts := corev1.PodSpec{
+		Volumes:    p.Spec.Volumes,
+		Containers: []corev1.Container{{Env: p.Spec.Env}},
+	}
+	core.DefaultPodSpec(&parts)
 }
 
 func validatePodPreset(p *PodPreset) field.ErrorList {
@@ -65,7 +77,8 @@ func validatePodPreset(p *PodPreset) field.ErrorList {
 	if s.Env == nil && s.EnvFrom == nil && s.VolumeMounts == nil && s.Volumes == nil {
 		errs = append(errs, field.Required(path.Child("volumes", "env", "envFrom", "volumeMounts"), "must specify at least one"))
 	}
-	return errs
+	injected := corev1.Container{Env: s.Env, EnvFrom: s.EnvFrom, VolumeMounts: s.VolumeMounts}
+	return append(errs, core.ValidateInjected(s.Volumes, &injected, path)...)
 }
 
 // DeepCopyObject copies p whole.

@@ -20,13 +20,16 @@ func csiDriver() *kinds.Kind {
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultCSIDriver),
-		PrepareCreate:   rules.Do(func(d T) { d.Spec.PreventPodSchedulingIfMissing = nil }),
+		PrepareCreate: rules.Do(func(d T) {
+			d.Spec.PreventPodSchedulingIfMissing = nil
+		}),
 		PrepareUpdate: rules.Do2(func(d, old T) {
 			if old.Spec.PreventPodSchedulingIfMissing == nil {
 				d.Spec.PreventPodSchedulingIfMissing = nil
 			}
 		}),
 		Generation:     rules.Differ(func(d, old T) bool { return !row.Same(d.Spec, old.Spec) }),
+		KeepGeneration: true,
 		Validate:       rules.Check(validateCSIDriver),
 		ValidateUpdate: rules.Check2(validateCSIDriverUpdate),
 		Warnings:       rules.Warn(warnCSIDriver),
@@ -103,8 +106,14 @@ func csiNode() *kinds.Kind {
 		Resource:        "csinodes",
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
-		Validate:        rules.Check(validateCSINode),
-		ValidateUpdate:  rules.Check2(validateCSINodeUpdate),
+		Default: rules.Do(func(n T) {
+			rules.NoEmpty(&n.Spec.Drivers)
+			for i := range n.Spec.Drivers {
+				rules.NoEmpty(&n.Spec.Drivers[i].TopologyKeys)
+			}
+		}),
+		Validate:       rules.Check(validateCSINode),
+		ValidateUpdate: rules.Check2(validateCSINodeUpdate),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.IntColumn("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),
@@ -117,8 +126,6 @@ func csiNode() *kinds.Kind {
 }
 
 func csiStorageCapacity() *kinds.Kind {
-	type T = *storagev1.CSIStorageCapacity
-	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
 	return row.Fill[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](storagev1.SchemeGroupVersion, &kinds.Kind{
 		Resource:        "csistoragecapacities",
 		Namespaced:      true,
@@ -126,17 +133,5 @@ func csiStorageCapacity() *kinds.Kind {
 		Name:            rules.DNSSubdomain,
 		Validate:        rules.Check(validateCapacity),
 		ValidateUpdate:  rules.Check2(validateCapacityUpdate),
-		Columns: []metav1.TableColumnDefinition{
-			rules.NameColumn(),
-			rules.Column("StorageClassName", doc["storageClassName"]),
-			rules.Column("Capacity", doc["capacity"]),
-		},
-		Cells: rules.Cells(func(c T, _ time.Time) []any {
-			capacity := "<unset>"
-			if c.Capacity != nil {
-				capacity = c.Capacity.String()
-			}
-			return []any{c.Name, c.StorageClassName, capacity}
-		}),
 	}, oldCapacity()...)
 }

@@ -3,9 +3,20 @@
 // kinds for the table that this is a part of.
 package storage
 
-import "skiff.dev/skiff/kinds"
+import (
+	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/rules"
+)
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{csiDriver(), csiNode(), csiStorageCapacity(), storageClass(), volumeAttachment(), volumeAttributesClass()}
+	const both = rules.MetaUpdate | rules.MetaFull
+	return []*kinds.Kind{
+		rules.WithMeta(csiDriver(), rules.MetaUpdate),
+		rules.WithMeta(csiNode(), rules.MetaFull),
+		rules.WithMeta(csiStorageCapacity(), both),
+		rules.WithMeta(storageClass(), both),
+		rules.WithMeta(volumeAttachment(), rules.MetaFull),
+		rules.WithMeta(volumeAttributesClass(), both),
+	}
 }

@@ -10,6 +10,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -33,7 +34,9 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 	} else {
 		rules.Supported(&l, field.NewPath("volumeBindingMode"), *m, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
 	}
-	var before []map[string][]string
+	// Kubernetes compares a term with those before it and, as often as there are terms,
+	// with an empty one.
+	before := make([]map[string][]string, len(c.AllowedTopologies))
 	for i, term := range c.AllowedTopologies {
 		at := field.NewPath("allowedTopologies").Index(i)
 		values := judgeTerm(&l, term, at)
@@ -134,7 +137,11 @@ func validateAttributesClassUpdate(c, old *storagev1.VolumeAttributesClass) fiel
 func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	var l rules.List
 	path := field.NewPath("spec")
-	judgeDriver(&l, a.Spec.Attacher, path.Child("attacher"))
+	if attacher := a.Spec.Attacher; attacher == "" {
+		l.Required(path.Child("attacher"), "")
+	} else {
+		judgeDriver(&l, attacher, path.Child("attacher"))
+	}
 	source := path.Child("source")
 	inline, pv := a.Spec.Source.InlineVolumeSpec != nil, a.Spec.Source.PersistentVolumeName
 	const one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
@@ -145,6 +152,8 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 		l.Forbidden(source, one)
 	case pv != nil && *pv == "":
 		l.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
+	case inline:
+		l.Add(core.ValidateInlineVolume(a.Spec.Source.InlineVolumeSpec, source.Child("inlineVolumeSpec"))...)
 	}
 	l.Name(path.Child("nodeName"), a.Spec.NodeName, rules.DNSSubdomain)
 	judgeAttachmentStatus(&l, &a.Status, field.NewPath("status"))

@@ -10,7 +10,7 @@ import (
 
 const tokenWarning = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"
 
-const maxNodeID = 192
+const maxNodeID = 256
 
 func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	var l rules.List
@@ -71,12 +71,16 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 	seen := map[string]bool{}
 	for i := range n.Spec.Drivers {
 		d, path := &n.Spec.Drivers[i], field.NewPath("spec", "drivers").Index(i)
-		judgeDriver(&l, d.Name, path.Child("name"))
+		if d.Name == "" {
+			l.Required(path.Child("name"), "")
+		} else {
+			judgeDriver(&l, d.Name, path.Child("name"))
+		}
 		if d.NodeID == "" {
 			l.Required(path.Child("nodeID"), "")
 		}
 		if len(d.NodeID) > maxNodeID {
-			l.Invalid(path.Child("nodeID"), d.NodeID, "must be 192 characters or less")
+			l.Invalid(path.Child("nodeID"), d.NodeID, "must be 256 characters or less")
 		}
 		if d.Allocatable != nil && d.Allocatable.Count != nil {
 			l.Add(rules.NonNegative(int64(*d.Allocatable.Count), path.Child("allocatable", "count"))...)

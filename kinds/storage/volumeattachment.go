@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -18,10 +19,15 @@ func volumeAttachment() *kinds.Kind {
 		Resource:        "volumeattachments",
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
-		PrepareCreate:   rules.Do(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
-		PrepareUpdate:   rules.Do2(func(a, old T) { a.Status = old.Status }),
-		Validate:        rules.Check(validateAttachment),
-		ValidateUpdate:  rules.Check2(validateAttachmentUpdate),
+		Default: rules.Do(func(a T) {
+			if s := a.Spec.Source.InlineVolumeSpec; s != nil {
+				core.DefaultVolumeSpec(s)
+			}
+		}),
+		PrepareCreate:  rules.Do(func(a T) { a.Status = storagev1.VolumeAttachmentStatus{} }),
+		PrepareUpdate:  rules.Do2(func(a, old T) { a.Status = old.Status }),
+		Validate:       rules.Check(validateAttachment),
+		ValidateUpdate: rules.Check2(validateAttachmentUpdate),
 		Subresources: row.WithStatus(func(a, old T) {
 			a.Spec = old.Spec
 			row.ResetMeta(a, old)

@@ -186,6 +186,14 @@ func (w *watcher) Next(ctx context.Context) (store.Batch, error) {
 // Revision implements store.Store.
 func (s *Store) Revision() int64 { return s.inner.Revision() }
 
+// Failure implements store.Checked.
+func (s *Store) Failure() error {
+	if c, ok := s.inner.(store.Checked); ok {
+		return c.Failure()
+	}
+	return nil
+}
+
 // Compact implements store.Store.
 func (s *Store) Compact(ctx context.Context, revision int64) error {
 	return s.inner.Compact(ctx, revision)
