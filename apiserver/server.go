@@ -26,12 +26,13 @@ var serviceResource = schema.GroupResource{Resource: "services"}
 // Server is one API server. It holds no listener: Handler serves HTTP,
 // InProcess callers of this process.
 type Server struct {
-	opt    Options
-	tel    *telemetry.Telemetry
-	table  *kinds.Table
-	cache  *cache.Cache
-	engine *objects.Engine
-	custom *custom.Registry
+	started time.Time
+	opt     Options
+	tel     *telemetry.Telemetry
+	table   *kinds.Table
+	cache   *cache.Cache
+	engine  *objects.Engine
+	custom  *custom.Registry
 
 	metrics *metrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
@@ -59,7 +60,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
@@ -197,7 +198,17 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 	if e == nil {
 		return nil, false
 	}
-	return e.Object, true
+	return r.shown(kc, e)
+}
+
+// shown is an entry's object as its kind knows it.
+func (r cacheReader) shown(kc *cache.Kind, e *cache.Entry) (kinds.Object, bool) {
+	obj, err := formOf(kc.Kind, e.Object)
+	if err != nil {
+		r.s.tel.Log.Error("an object of the cache cannot be shown", "resource", kc.Resource, "object", e.Key, "err", err)
+		return nil, false
+	}
+	return obj, true
 }
 
 func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
@@ -205,7 +216,10 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 	if kc == nil {
 		return
 	}
-	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool { return f(e.Object) })
+	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool {
+		obj, ok := r.shown(kc, e)
+		return !ok || f(obj)
+	})
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {

@@ -215,6 +215,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		MaxInflight:   bound(p.cfg.MaxInflight),
 		MaxMutating:   bound(p.cfg.MaxMutating),
 		NoPriority:    !p.cfg.Fairness,
+		GoawayChance:  min(max(p.cfg.GoawayChance, 0), 0.02),
+		Flags:         p.cfg.told,
 		OldVersions:   p.cfg.OldVersions,
 		Leads:         p.leading(),
 		Telemetry:     p.tel,
