@@ -35,6 +35,7 @@ type Server struct {
 	custom  *custom.Registry
 
 	metrics *metrics
+	lasting *lastingMetrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
 	// their number.
 	gate   *gate.Gate
@@ -66,6 +67,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if s.lasting, err = newLastingMetrics(s.tel.Metrics); err != nil {
 		return nil, err
 	}
 	if err := s.makeGate(); err != nil {
@@ -139,6 +143,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	if err := s.tel.Metrics.Register(newObjectCounts(s)); err != nil {
+		s.tel.Log.Error("count objects for metrics", "err", err)
+	}
 	go s.maintain(run)
 	if s.gate != nil {
 		s.gate.Digest()
