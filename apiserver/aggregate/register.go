@@ -92,8 +92,9 @@ func plan(custom map[string]*crd, have map[string]*apiregistrationv1.APIService)
 	return create, update, remove
 }
 
-// register carries the plan out. What fails is planned anew with the next change.
-func (a *Aggregator) register(ctx context.Context, s Store) {
+// register carries the plan out. It returns whether there was anything to do: then it
+// is looked at again, since a write may fail, or find what is about to go.
+func (a *Aggregator) register(ctx context.Context, s Store) (did bool) {
 	a.mu.Lock()
 	create, update, remove := plan(a.custom, a.services)
 	a.mu.Unlock()
@@ -111,4 +112,5 @@ func (a *Aggregator) register(ctx context.Context, s Store) {
 	for _, name := range remove {
 		note(name, s.Delete(ctx, name))
 	}
+	return len(create)+len(update)+len(remove) > 0
 }
