@@ -10,6 +10,7 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/apiextensions"
 )
 
 // automanaged labels the APIServices that the server keeps by itself.
@@ -22,7 +23,11 @@ type crd struct {
 }
 
 func (a *Aggregator) applyCustom(o kinds.Object, gone bool) {
-	d, ok := o.(*apiextensionsv1.CustomResourceDefinition)
+	var whole any = o
+	if p, packed := o.(*apiextensions.Packed); packed {
+		whole = p.Slim() // without schemas
+	}
+	d, ok := whole.(*apiextensionsv1.CustomResourceDefinition)
 	if !ok {
 		return
 	}
