@@ -26,12 +26,13 @@ var serviceResource = schema.GroupResource{Resource: "services"}
 // Server is one API server. It holds no listener: Handler serves HTTP,
 // InProcess callers of this process.
 type Server struct {
-	opt    Options
-	tel    *telemetry.Telemetry
-	table  *kinds.Table
-	cache  *cache.Cache
-	engine *objects.Engine
-	custom *custom.Registry
+	started time.Time
+	opt     Options
+	tel     *telemetry.Telemetry
+	table   *kinds.Table
+	cache   *cache.Cache
+	engine  *objects.Engine
+	custom  *custom.Registry
 
 	metrics *metrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
@@ -59,7 +60,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
