@@ -35,6 +35,7 @@ type Server struct {
 	custom  *custom.Registry
 
 	metrics *metrics
+	lasting *lastingMetrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
 	// their number.
 	gate   *gate.Gate
@@ -45,9 +46,11 @@ type Server struct {
 
 	accepted request.Accepted
 
-	stop    context.CancelFunc
-	closing chan struct{}
-	done    chan struct{}
+	stop      context.CancelFunc
+	closing   chan struct{}
+	done      chan struct{}
+	peers     peers
+	peersDone chan struct{}
 	// flowDone is closed when nothing follows the gate's configuration any more.
 	flowDone chan struct{}
 }
@@ -60,12 +63,19 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{
+		started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table,
+		closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{}), peersDone: make(chan struct{}),
+		peers: peers{store: o.Store, now: o.Now},
+	}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if s.lasting, err = newLastingMetrics(s.tel.Metrics); err != nil {
 		return nil, err
 	}
 	if err := s.makeGate(); err != nil {
@@ -139,7 +149,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	if err := s.tel.Metrics.Register(newObjectCounts(s)); err != nil {
+		s.tel.Log.Error("count objects for metrics", "err", err)
+	}
 	go s.maintain(run)
+	go s.meetPeers(run)
 	if s.gate != nil {
 		s.gate.Digest()
 		go s.maintainFlow(run)
@@ -157,6 +171,7 @@ func (s *Server) Close() {
 	<-s.done
 	s.custom.Close()
 	<-s.flowDone
+	<-s.peersDone
 	s.cache.Close()
 }
 
