@@ -35,6 +35,7 @@ type Server struct {
 	custom  *custom.Registry
 
 	metrics *metrics
+	lasting *lastingMetrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
 	// their number.
 	gate   *gate.Gate
@@ -72,6 +73,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if s.lasting, err = newLastingMetrics(s.tel.Metrics); err != nil {
 		return nil, err
 	}
 	if err := s.makeGate(); err != nil {
@@ -145,6 +149,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	if err := s.tel.Metrics.Register(newObjectCounts(s)); err != nil {
+		s.tel.Log.Error("count objects for metrics", "err", err)
+	}
 	go s.maintain(run)
 	go s.meetPeers(run)
 	if s.gate != nil {
@@ -206,7 +213,17 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 	if e == nil {
 		return nil, false
 	}
-	return e.Object, true
+	return r.shown(kc, e)
+}
+
+// shown is an entry's object as its kind knows it.
+func (r cacheReader) shown(kc *cache.Kind, e *cache.Entry) (kinds.Object, bool) {
+	obj, err := formOf(kc.Kind, e.Object)
+	if err != nil {
+		r.s.tel.Log.Error("an object of the cache cannot be shown", "resource", kc.Resource, "object", e.Key, "err", err)
+		return nil, false
+	}
+	return obj, true
 }
 
 func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
@@ -214,7 +231,10 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 	if kc == nil {
 		return
 	}
-	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool { return f(e.Object) })
+	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool {
+		obj, ok := r.shown(kc, e)
+		return !ok || f(obj)
+	})
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {
