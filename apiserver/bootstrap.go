@@ -71,16 +71,6 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 	return s.Advertise(ctx, s.opt.Advertise)
 }
 
-// Advertise writes where the API is into the kubernetes service's endpoints.
-func (s *Server) Advertise(ctx context.Context, at netip.AddrPort) error {
-	for _, obj := range kubernetesEndpoints(at) {
-		if err := s.replace(ctx, obj); err != nil {
-			return fmt.Errorf("apiserver: write the API's endpoints: %w", err)
-		}
-	}
-	return nil
-}
-
 var criticalText = map[string]string{
 	"system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
 	"system-node-critical":    "Used for system critical pods that must not be moved from their current node.",

@@ -46,9 +46,11 @@ type Server struct {
 
 	accepted request.Accepted
 
-	stop    context.CancelFunc
-	closing chan struct{}
-	done    chan struct{}
+	stop      context.CancelFunc
+	closing   chan struct{}
+	done      chan struct{}
+	peers     peers
+	peersDone chan struct{}
 	// flowDone is closed when nothing follows the gate's configuration any more.
 	flowDone chan struct{}
 }
@@ -61,7 +63,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{
+		started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table,
+		closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{}), peersDone: make(chan struct{}),
+		peers: peers{store: o.Store, now: o.Now},
+	}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
@@ -147,6 +153,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.tel.Log.Error("count objects for metrics", "err", err)
 	}
 	go s.maintain(run)
+	go s.meetPeers(run)
 	if s.gate != nil {
 		s.gate.Digest()
 		go s.maintainFlow(run)
@@ -164,6 +171,7 @@ func (s *Server) Close() {
 	<-s.done
 	s.custom.Close()
 	<-s.flowDone
+	<-s.peersDone
 	s.cache.Close()
 }
 
