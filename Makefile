@@ -12,7 +12,7 @@ LDFLAGS := -s -w \
   -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)
 MONITOR := engine/monitor/embedded/skiff-monitor
 
-.PHONY: help up down build deps test-deps test test-unit test-race test-platform lint fuzz bench recorded clean
+.PHONY: help up down build deps test-deps vm-deps test test-unit test-race test-platform test-vm lint fuzz bench recorded clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,13 +41,17 @@ test-deps: deps
 	@command -v crun >/dev/null || ./install crun
 	@command -v curl >/dev/null || ./install curl
 
+vm-deps:
+	@command -v qemu-system-x86_64 >/dev/null || ./install qemu-system-x86
+	@PATH=$$PATH:/sbin:/usr/sbin; command -v mkfs.ext4 >/dev/null || ./install e2fsprogs
+
 test: test-deps build lint test-unit test-race test-platform ## every test
 
 # Tests of the API that speak through kubectl use ours.
 test-unit test-race: export PATH := $(CURDIR)/bin:$(PATH)
 
 test-unit: bin/skips bin/kubectl
-	$(GO) test -json $$($(GO) list ./... | grep -v /test/platform) | bin/skips
+	$(GO) test -json $$($(GO) list ./... | grep -v -e /test/platform -e /test/vm) | bin/skips
 
 # The rooms where goroutines share state, under the race detector.
 RACE := ./store/... ./engine/... ./apiserver/... ./client/... ./controllers/... ./scheduler/... ./node/... ./network/... ./dns/...
@@ -56,6 +60,9 @@ test-race: bin/kubectl
 
 test-platform: build bin/skips ## real processes, containers and network; needs root
 	SKIFF=$(CURDIR)/bin/skiff $(GO) test -json -count=1 -timeout 20m ./test/platform/... | bin/skips
+
+test-vm: test-deps vm-deps build bin/skips ## control groups version 2, in a virtual machine with Debian's kernel
+	SKIFF=$(CURDIR)/bin/skiff SKIFF_VM_KERNEL=$$(test/vm/kernel bin/kernel) $(GO) test -json -count=1 -timeout 30m ./test/vm | bin/skips
 
 bin/kubectl: build
 	@ln -sf skiff $@

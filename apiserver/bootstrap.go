@@ -71,16 +71,6 @@ func (s *Server) bootstrap(ctx context.Context, first netip.Addr) error {
 	return s.Advertise(ctx, s.opt.Advertise)
 }
 
-// Advertise writes where the API is into the kubernetes service's endpoints.
-func (s *Server) Advertise(ctx context.Context, at netip.AddrPort) error {
-	for _, obj := range kubernetesEndpoints(at) {
-		if err := s.replace(ctx, obj); err != nil {
-			return fmt.Errorf("apiserver: write the API's endpoints: %w", err)
-		}
-	}
-	return nil
-}
-
 var criticalText = map[string]string{
 	"system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
 	"system-node-critical":    "Used for system critical pods that must not be moved from their current node.",
@@ -146,6 +136,8 @@ func (s *Server) maintain(ctx context.Context) {
 	defer tick.Stop()
 	compacted := s.opt.Store.Revision()
 	last := compacted
+	var clock jumps
+	begun := time.Now()
 	pressed := s.cache.Pressed()
 	var rested <-chan time.Time
 	for {
@@ -161,11 +153,14 @@ func (s *Server) maintain(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
+		settled := clock.settled(s.opt.Now(), time.Since(begun), eventTTL)
 		s.cache.Trim()
 		s.custom.Trim()
 		// Of servers that share a store one does its upkeep.
 		if s.opt.Leads == nil || s.opt.Leads() {
-			s.expireEvents(ctx)
+			if settled {
+				s.expireEvents(ctx)
+			}
 			if last > compacted {
 				if err := s.opt.Store.Compact(ctx, last); err != nil && ctx.Err() == nil {
 					s.tel.Log.Error("compact the store", "revision", last, "err", err)

@@ -1,10 +1,13 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +31,7 @@ const maxBody = 3 << 20
 
 // readBody reads the whole body.
 func (c *call) readBody() ([]byte, error) {
+	c.boundBody()
 	n := c.r.ContentLength
 	if n > maxBody {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
@@ -35,18 +39,26 @@ func (c *call) readBody() ([]byte, error) {
 	if n > 0 {
 		b := make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, b); err != nil {
-			return nil, apierrors.NewBadRequest("read the body: " + err.Error())
+			return nil, bodyError(err)
 		}
 		return b, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(c.r.Body, maxBody+1))
 	if err != nil {
-		return nil, apierrors.NewBadRequest("read the body: " + err.Error())
+		return nil, bodyError(err)
 	}
 	if len(b) > maxBody {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
 	}
 	return b, nil
+}
+
+// bodyError is the answer where a body ends early, or comes too slowly.
+func bodyError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return apierrors.NewBadRequest("read the body: " + err.Error())
 }
 
 func invalidOptions(kind string, errs field.ErrorList) error {

@@ -78,6 +78,9 @@ func (c *call) state(kc *cache.Kind, o *metainternal.ListOptions) (*view, error)
 		if err != nil {
 			return nil, err
 		}
+		if o.ResourceVersion != "" && o.ResourceVersion != "0" { // (storage, ValidateListOptions)
+			return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+		}
 		if t.Revision < 0 {
 			return c.newest(kc, t.After)
 		}

@@ -122,7 +122,12 @@ func wrongCustom(obj *dynamic.Object, have, want schema.GroupVersionKind) error 
 }
 
 // form is an entry's object in the version that the call speaks.
-func (c *call) form(e *cache.Entry) (kinds.Object, error) { return formOf(c.kind, e.Object) }
+func (c *call) form(e *cache.Entry) (kinds.Object, error) {
+	if c.kind.Custom == nil {
+		return e.Object, nil
+	}
+	return formOf(c.kind, e.Object)
+}
 
 func formOf(k *kinds.Kind, obj kinds.Object) (kinds.Object, error) {
 	if k.FromCache == nil {

@@ -45,7 +45,7 @@ var (
 // queueTime is how long a request waits for a seat: a quarter of the time that it
 // has, at most a minute (server/filters, getRequestWaitContext).
 func (c *call) queueTime() time.Duration {
-	return min(c.timeLimit()/4, time.Minute)
+	return min(c.time/4, time.Minute)
 }
 
 // enter waits until the request may be served; it answers 429 and returns false
@@ -60,7 +60,7 @@ func (c *call) enter() bool {
 	in := &c.info
 	r := flow.Request{User: c.user.Name, Groups: c.user.Groups, Verb: in.Verb, IsResource: in.IsResource, Path: in.Path,
 		Group: in.Group, Resource: in.Resource, Sub: in.Sub, Namespace: in.Namespace}
-	retry := c.s.gate.Enter(c.r.Context(), &c.pass, &r, c, c.queueTime())
+	retry := c.s.gate.Enter(c.ctx(), &c.pass, &r, c, c.queueTime())
 	h := c.w.Header()
 	h[headerLevel], h[headerSchema] = c.pass.Headers()
 	if retry == 0 {

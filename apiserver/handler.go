@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -45,6 +44,9 @@ type call struct {
 	begun time.Time
 	audit *audit.Record // nil: nothing is recorded
 
+	time    time.Duration // that the request may take
+	bounded boundedContext
+
 	// What the request holds while it is served: see enter.
 	pass        gate.Pass
 	forget      func()
@@ -68,7 +70,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer c.auditEnd()
 	defer c.recover()
 	defer c.leave()
-	if !c.authenticate() || !c.enter() || !c.authorize() {
+	defer c.bounded.stop()
+	if !c.limit() || !c.authenticate() {
+		return
+	}
+	c.parting()
+	if !c.enter() || !c.authorize() {
 		return
 	}
 	if c.s.opt.Delegate != nil && c.delegate() {
@@ -226,6 +233,7 @@ func (c *call) resource() {
 	in := &c.info
 	if d := c.version.Deprecated; d != "" {
 		c.warn(d)
+		c.deprecated(d)
 	}
 	if c.kind.Custom != nil {
 		c.custom()
@@ -308,8 +316,6 @@ func (c *call) pretty() bool {
 	ua := c.r.UserAgent()
 	return strings.HasPrefix(ua, "curl") || strings.HasPrefix(ua, "Wget") || strings.HasPrefix(ua, "Mozilla/5.0")
 }
-
-func (c *call) ctx() context.Context { return c.r.Context() }
 
 // req is the call as the engine wants it.
 func (c *call) req() *objects.Request {

@@ -29,34 +29,39 @@ func kubernetesService(ip netip.Addr, port int32) kinds.Object {
 	}
 }
 
-// kubernetesEndpoints say where the API is.
-func kubernetesEndpoints(at netip.AddrPort) []kinds.Object {
+// kubernetesEndpoints say where the API is: at the addresses of all servers. A slice
+// has one port for all of its addresses: it lists the servers at the port of most.
+func kubernetesEndpoints(all []netip.AddrPort) []kinds.Object {
 	meta := metav1.ObjectMeta{
 		Name: kubernetesName, Namespace: metav1.NamespaceDefault,
 		Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"},
 	}
-	ip, port := at.Addr().String(), int32(at.Port())
 	slice := meta.DeepCopy()
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: kubernetesName}
 	name, tcp, ready := "https", corev1.ProtocolTCP, true
-	family := discoveryv1.AddressTypeIPv4
-	if at.Addr().Is6() {
+	groups := byPort(all)
+	//lint:ignore SA1019 old clients read Endpoints
+	old := &corev1.Endpoints{ObjectMeta: meta}
+	for _, g := range groups {
+		//lint:ignore SA1019 see above
+		subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{{Name: name, Port: int32(g[0].Port()), Protocol: tcp}}}
+		for _, at := range g {
+			subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: at.Addr().String()})
+		}
+		old.Subsets = append(old.Subsets, subset)
+	}
+	port, family := int32(groups[0][0].Port()), discoveryv1.AddressTypeIPv4
+	if groups[0][0].Addr().Is6() {
 		family = discoveryv1.AddressTypeIPv6
 	}
-	return []kinds.Object{
-		//lint:ignore SA1019 old clients read Endpoints
-		&corev1.Endpoints{
-			ObjectMeta: meta,
-			//lint:ignore SA1019 see above
-			Subsets: []corev1.EndpointSubset{{
-				Addresses: []corev1.EndpointAddress{{IP: ip}},
-				Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},
-			}},
-		},
-		&discoveryv1.EndpointSlice{
-			ObjectMeta: *slice, AddressType: family,
-			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-			Ports:     []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
-		},
+	current := &discoveryv1.EndpointSlice{
+		ObjectMeta: *slice, AddressType: family,
+		Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
 	}
+	for _, at := range groups[0] {
+		current.Endpoints = append(current.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{at.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
+		})
+	}
+	return []kinds.Object{old, current}
 }

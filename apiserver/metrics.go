@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type metrics struct {
 	reading  prometheus.Gauge
 	writing  prometheus.Gauge
 	refused  *prometheus.CounterVec
+	old      *prometheus.GaugeVec
 
 	series sync.Map // requestKey to *requestSeries: finding it by its labels is dear
 }
@@ -62,7 +64,11 @@ func newMetrics(t *telemetry.Telemetry) (*metrics, error) {
 		Name: "apiserver_request_terminations_total",
 		Help: "Requests that the server ended to protect itself.",
 	}, []string{"verb", "group", "version", "resource", "subresource", "scope", "component", "code"})
-	for _, c := range []prometheus.Collector{m.total, m.duration, inflight, m.refused} {
+	m.old = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "apiserver_requested_deprecated_apis",
+		Help: "Deprecated versions that were asked for, with the release without them.",
+	}, []string{"group", "version", "resource", "subresource", "removed_release"})
+	for _, c := range []prometheus.Collector{m.total, m.duration, inflight, m.refused, m.old} {
 		if err := t.Metrics.Register(c); err != nil {
 			return nil, err
 		}
@@ -109,6 +115,34 @@ func (m *metrics) end(c *call, took time.Duration) {
 	}
 	s.total.Inc()
 	s.duration.Observe(took.Seconds())
+}
+
+// deprecated notes that a version was asked for that is on its way out, of which
+// text warns.
+func (c *call) deprecated(text string) {
+	in := &c.info
+	sub := ""
+	if _, ok := c.kind.Subresources[in.Sub]; ok {
+		sub = in.Sub
+	}
+	removed := removedRelease(text)
+	c.s.metrics.old.WithLabelValues(in.Group, in.Version, c.kind.Resource, sub, removed).Set(1)
+	if c.audit != nil {
+		c.audit.Annotate("k8s.io/deprecated", "true")
+		if removed != "" {
+			c.audit.Annotate("k8s.io/removed-release", removed)
+		}
+	}
+}
+
+// removedRelease is the release without a version, in the words of its warning.
+func removedRelease(text string) string {
+	_, rest, ok := strings.Cut(text, "unavailable in v")
+	if !ok {
+		return ""
+	}
+	release, _, _ := strings.Cut(rest, "+")
+	return release
 }
 
 // dropped counts a request that was refused so that others are served.

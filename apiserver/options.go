@@ -68,6 +68,12 @@ type Options struct {
 	// a port alone they are written when Server.Advertise tells the address; without
 	// one there is no such service.
 	Advertise netip.AddrPort
+	// GoawayChance is how probable it is that an HTTP/2 client is told to connect anew
+	// after an answer; 0 where there is one server only.
+	GoawayChance float64
+	// Flags are what /flagz tells: the flags that the server runs with; nil: nothing.
+	Flags func() map[string]string
+
 	// Delegate finds the server that answers a group version in place of this one; nil,
 	// and what returns nil: this one does.
 	Delegate func(group, version string) http.Handler

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -34,6 +35,9 @@ func (c *call) path() {
 		return
 	case p == "/metrics":
 		promhttp.HandlerFor(c.s.opt.Telemetry.Metrics, promhttp.HandlerOpts{}).ServeHTTP(c.w, c.r)
+		return
+	}
+	if c.debugging() || c.zpages() {
 		return
 	}
 	if h := c.s.pathHandler(p); h != nil {
@@ -74,12 +78,31 @@ func (c *call) serverVersion() {
 	_, _ = c.w.Write(b)
 }
 
-// checks are the named checks of each health path (server/healthz).
-var checks = map[string][]string{
-	"healthz": {"ping", "log", "etcd"},
-	"livez":   {"ping", "log", "etcd"},
-	"readyz":  {"ping", "log", "etcd", "informer-sync", "shutdown"},
-}
+// checks are the named checks of each health path, under the names that tools look
+// for (server/healthz and the hooks of kube-apiserver). Most name a part of Kubernetes
+// that begins its work after the server has; here all of it has begun when the server
+// answers.
+var checks = func() map[string][]string {
+	hooks := []string{
+		"poststarthook/start-apiserver-admission-initializer", "poststarthook/generic-apiserver-start-informers",
+		"poststarthook/priority-and-fairness-config-consumer", "poststarthook/priority-and-fairness-filter",
+		"poststarthook/storage-object-count-tracker-hook", "poststarthook/start-apiextensions-informers",
+		"poststarthook/start-apiextensions-controllers", "poststarthook/crd-informer-synced",
+		"poststarthook/start-system-namespaces-controller", "poststarthook/start-cluster-authentication-info-controller",
+		"poststarthook/start-kube-apiserver-identity-lease-controller", "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+		"poststarthook/start-legacy-token-tracking-controller", "poststarthook/start-service-ip-repair-controllers",
+		"poststarthook/rbac/bootstrap-roles", "poststarthook/scheduling/bootstrap-system-priority-classes",
+		"poststarthook/priority-and-fairness-config-producer", "poststarthook/bootstrap-controller",
+		"poststarthook/start-kubernetes-service-cidr-controller", "poststarthook/aggregator-reload-proxy-client-cert",
+		"poststarthook/start-kube-aggregator-informers", "poststarthook/apiservice-status-local-available-controller",
+		"poststarthook/apiservice-status-remote-available-controller", "poststarthook/apiservice-registration-controller",
+		"poststarthook/apiservice-discovery-controller", "poststarthook/kube-apiserver-autoregistration", "autoregister-completion",
+		"poststarthook/apiservice-openapi-controller", "poststarthook/apiservice-openapiv3-controller",
+	}
+	live := append([]string{"ping", "log", "etcd"}, hooks...)
+	ready := append([]string{"ping", "log", "etcd", "etcd-readiness", "informer-sync"}, hooks...)
+	return map[string][]string{"healthz": live, "livez": live, "readyz": append(ready, "shutdown")}
+}()
 
 // health answers /healthz, /livez, /readyz and the checks below them.
 func (c *call) health() {
@@ -107,6 +130,15 @@ func (c *call) health() {
 		default:
 			fmt.Fprintf(&b, "[+]%s ok\n", n)
 		}
+	}
+	var unknown []string
+	for _, n := range exclude {
+		if !slices.Contains(all, n) {
+			unknown = append(unknown, strconv.Quote(n))
+		}
+	}
+	if len(unknown) > 0 {
+		fmt.Fprintf(&b, "warn: some health checks cannot be excluded: no matches for %s\n", strings.Join(unknown, ","))
 	}
 	if failed {
 		c.code = http.StatusInternalServerError

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/codec"
@@ -22,7 +21,7 @@ var statusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 
 // fail answers with an error as a Status.
 func (c *call) fail(err error) {
-	status := statusOf(err)
+	status := statusOf(c.overdue(err))
 	out, nerr := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), false, true)
 	if nerr != nil || out.As == "Table" {
 		out.Media = codec.JSON
@@ -32,6 +31,9 @@ func (c *call) fail(err error) {
 	}
 	if status.Code == http.StatusUnauthorized {
 		c.w.Header().Del("Content-Length")
+		if c.r.ProtoMajor == 2 {
+			c.w.Header()["Connection"] = []string{"close"} // see parting
+		}
 	}
 	c.out.Media = out.Media
 	c.object(int(status.Code), statusKind, &status)
@@ -110,12 +112,10 @@ func (c *call) head(contentType string) {
 	h := c.w.Header()
 	h["Content-Type"] = []string{contentType}
 	h["Cache-Control"] = noCache
-	for _, text := range c.warnings {
-		if w, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
-			h.Add("Warning", w)
-		}
+	if len(c.warnings) > 0 {
+		h["Warning"] = append(h["Warning"], warningHeaders(c.warnings)...)
+		c.warnings = nil
 	}
-	c.warnings = nil
 }
 
 var noCache = []string{"no-cache, private"}

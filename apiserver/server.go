@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/admission"
@@ -27,14 +26,16 @@ var serviceResource = schema.GroupResource{Resource: "services"}
 // Server is one API server. It holds no listener: Handler serves HTTP,
 // InProcess callers of this process.
 type Server struct {
-	opt    Options
-	tel    *telemetry.Telemetry
-	table  *kinds.Table
-	cache  *cache.Cache
-	engine *objects.Engine
-	custom *custom.Registry
+	started time.Time
+	opt     Options
+	tel     *telemetry.Telemetry
+	table   *kinds.Table
+	cache   *cache.Cache
+	engine  *objects.Engine
+	custom  *custom.Registry
 
 	metrics *metrics
+	lasting *lastingMetrics
 	// gate lets requests in by priority and fairness; without it (nil), limits bound
 	// their number.
 	gate   *gate.Gate
@@ -45,9 +46,11 @@ type Server struct {
 
 	accepted request.Accepted
 
-	stop    context.CancelFunc
-	closing chan struct{}
-	done    chan struct{}
+	stop      context.CancelFunc
+	closing   chan struct{}
+	done      chan struct{}
+	peers     peers
+	peersDone chan struct{}
 	// flowDone is closed when nothing follows the gate's configuration any more.
 	flowDone chan struct{}
 }
@@ -60,12 +63,19 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.New("apiserver: Store, Table and Scheme are required")
 	}
 	o.fill()
-	s := &Server{opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table, closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{})}
+	s := &Server{
+		started: o.Now(), opt: o, tel: o.Telemetry.For("apiserver"), table: o.Table,
+		closing: make(chan struct{}), done: make(chan struct{}), flowDone: make(chan struct{}), peersDone: make(chan struct{}),
+		peers: peers{store: o.Store, now: o.Now},
+	}
 	if o.Authorizer != nil {
 		s.impersonator = authn.NewImpersonator(o.Authorizer)
 	}
 	var err error
 	if s.metrics, err = newMetrics(s.tel); err != nil {
+		return nil, err
+	}
+	if s.lasting, err = newLastingMetrics(s.tel.Metrics); err != nil {
 		return nil, err
 	}
 	if err := s.makeGate(); err != nil {
@@ -112,12 +122,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	// The registry hooks into the engine, and writes through it.
 	registry := &registryHook{}
 	hooks := map[schema.GroupResource]objects.Hook{serviceResource: services, custom.Resource: registry}
-	reader.Each(serviceResource, "", func(obj kinds.Object) bool {
-		if svc, ok := obj.(*corev1.Service); ok {
-			services.Restore(svc)
+	if k, ok := o.Table.ByResource(serviceResource); ok && c.Of(k) != nil {
+		c.Of(k).Feed(services.Apply)
+		if err := s.mendReservations(ctx, services, c.Of(k)); err != nil {
+			c.Close()
+			return nil, err
 		}
-		return true
-	})
+	}
 	s.engine = objects.New(objects.Config{
 		Store: o.Store, Cache: c, Admission: chain, Owners: owners,
 		Authorizer: o.Authorizer, Now: o.Now, Hooks: hooks,
@@ -138,7 +149,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	if err := s.tel.Metrics.Register(newObjectCounts(s)); err != nil {
+		s.tel.Log.Error("count objects for metrics", "err", err)
+	}
 	go s.maintain(run)
+	go s.meetPeers(run)
 	if s.gate != nil {
 		s.gate.Digest()
 		go s.maintainFlow(run)
@@ -156,6 +171,7 @@ func (s *Server) Close() {
 	<-s.done
 	s.custom.Close()
 	<-s.flowDone
+	<-s.peersDone
 	s.cache.Close()
 }
 
@@ -197,7 +213,17 @@ func (r cacheReader) Object(gr schema.GroupResource, namespace, name string) (ki
 	if e == nil {
 		return nil, false
 	}
-	return e.Object, true
+	return r.shown(kc, e)
+}
+
+// shown is an entry's object as its kind knows it.
+func (r cacheReader) shown(kc *cache.Kind, e *cache.Entry) (kinds.Object, bool) {
+	obj, err := formOf(kc.Kind, e.Object)
+	if err != nil {
+		r.s.tel.Log.Error("an object of the cache cannot be shown", "resource", kc.Resource, "object", e.Key, "err", err)
+		return nil, false
+	}
+	return obj, true
 }
 
 func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kinds.Object) bool) {
@@ -205,7 +231,10 @@ func (r cacheReader) Each(gr schema.GroupResource, namespace string, f func(kind
 	if kc == nil {
 		return
 	}
-	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool { return f(e.Object) })
+	kc.Snapshot().Ascend(namespace, "", func(e *cache.Entry) bool {
+		obj, ok := r.shown(kc, e)
+		return !ok || f(obj)
+	})
 }
 
 func (r cacheReader) of(gr schema.GroupResource) *cache.Kind {

@@ -72,6 +72,7 @@ func (c *call) connect(h SubresourceHandler) {
 			return
 		}
 	}
+	defer c.opened()()
 	h(c.w, c.r.WithContext(auth.WithUser(c.ctx(), c.user)), c.kind, obj, c.info.Sub)
 }
 

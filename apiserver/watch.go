@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/protowire"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -36,6 +37,7 @@ type watcher struct {
 	flush   http.Flusher
 	sel     *selection
 	cursor  *cache.Cursor
+	count   prometheus.Counter // of events sent
 	table   bool
 	headers bool // the table's columns have been sent
 	buf     []byte
@@ -62,7 +64,7 @@ func (c *call) watch() {
 		return
 	}
 	c.registerWatch()
-	w := &watcher{c: c, flush: flusher, sel: sel, table: c.out.As == "Table"}
+	w := &watcher{c: c, flush: flusher, sel: sel, table: c.out.As == "Table", count: c.s.lasting.events.WithLabelValues(c.info.Group, c.info.Version, c.kind.Resource)}
 	snap, err := w.begin(o)
 	if err != nil {
 		c.fail(err)
@@ -83,6 +85,7 @@ func (c *call) watch() {
 	if snap != nil && !w.initial(snap, o) {
 		return
 	}
+	defer c.opened()()
 	c.pass.Leave() // a watch that has begun costs nobody a seat
 	w.follow(timeout, o.AllowWatchBookmarks)
 }
@@ -285,6 +288,7 @@ func (w *watcher) transformed(e *cache.Entry) ([]byte, error) {
 
 // frame appends a watch event around an encoded object.
 func (w *watcher) frame(t watch.EventType, obj []byte) {
+	w.count.Inc()
 	if w.c.out.Media != codec.Protobuf {
 		w.buf = append(w.buf, `{"type":"`...)
 		w.buf = append(w.buf, t...)

@@ -49,6 +49,12 @@ type protoMarshaler interface {
 	MarshalToSizedBuffer(data []byte) (int, error)
 }
 
+// Unpacker is an object of the cache that stands for another one, which takes more
+// memory.
+type Unpacker interface {
+	Unpacked() (runtime.Object, error)
+}
+
 type protoUnmarshaler interface {
 	Unmarshal(data []byte) error
 }
@@ -68,6 +74,12 @@ func Body(m Media, obj runtime.Object) ([]byte, error) {
 			return nil, fmt.Errorf("codec: encode %T: %w", obj, err)
 		}
 		return b, nil
+	}
+	if u, ok := obj.(Unpacker); ok {
+		var err error
+		if obj, err = u.Unpacked(); err != nil {
+			return nil, err
+		}
 	}
 	p, ok := obj.(protoMarshaler)
 	if !ok {
@@ -155,6 +167,9 @@ func Object(m Media, gvk schema.GroupVersionKind, obj runtime.Object) ([]byte, e
 // EncodeStored is the form in which the store keeps obj (a hub object without a
 // resourceVersion): protobuf where there is one, else JSON.
 func EncodeStored(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
+	if k.EncodeStored != nil {
+		return k.EncodeStored(obj)
+	}
 	p, ok := obj.(protoMarshaler)
 	if !ok {
 		return Object(JSON, k.GVK(), obj)
@@ -173,6 +188,13 @@ func EncodeStored(k *kinds.Kind, obj kinds.Object) ([]byte, error) {
 
 // DecodeStored reads back what EncodeStored wrote.
 func DecodeStored(k *kinds.Kind, data []byte) (kinds.Object, error) {
+	if k.DecodeStored != nil && !IsProtobuf(data) {
+		obj, err := k.DecodeStored(data)
+		if err != nil {
+			return nil, fmt.Errorf("codec: decode stored %s: %w", k.Kind, err)
+		}
+		return obj, nil
+	}
 	obj := k.New()
 	if !IsProtobuf(data) {
 		if err := json.Unmarshal(data, obj); err != nil {

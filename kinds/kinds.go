@@ -106,6 +106,10 @@ type Kind struct {
 	// nil: the cache holds what the row is about. They may take their time (a webhook
 	// converts) and fail.
 	FromCache, ToCache func(obj Object) (Object, error)
+	// EncodeStored and DecodeStored are set for kinds with a form of their own in the
+	// store. What they give and take is as the cache holds it.
+	EncodeStored func(obj Object) ([]byte, error)
+	DecodeStored func(data []byte) (Object, error)
 	// Restored completes an object that was just read from the store, which it owns.
 	Restored func(obj Object) (Object, error)
 

@@ -294,6 +294,9 @@ func Wipe(instance, runDir string) error {
 	}
 	defer h.Close()
 	t, err := nft.Open(nil)
+	if errors.Is(err, nft.ErrNone) {
+		return wipe(instance, runDir, h, nil) // no table either
+	}
 	if err != nil {
 		return err
 	}
@@ -301,6 +304,7 @@ func Wipe(instance, runDir string) error {
 	return wipe(instance, runDir, h, t)
 }
 
+// wipe leaves the table alone where t is nil.
 func wipe(instance, runDir string, h link.Host, t nft.Conn) error {
 	if !instanceName.MatchString(instance) {
 		return fmt.Errorf("network: %q is no instance", instance)
@@ -310,9 +314,11 @@ func wipe(instance, runDir string, h link.Host, t nft.Conn) error {
 	for _, name := range append(names, anchorName(instance)) {
 		errs = append(errs, h.Delete(name))
 	}
-	tx := nft.NewTx(instance)
-	tx.Drop()
-	errs = append(errs, t.Apply(tx))
+	if t != nil {
+		tx := nft.NewTx(instance)
+		tx.Drop()
+		errs = append(errs, t.Apply(tx))
+	}
 	if runDir != "" {
 		errs = append(errs, os.RemoveAll(filepath.Join(runDir, "pods")))
 	}

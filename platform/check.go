@@ -34,18 +34,18 @@ func checkMachine(node bool) error {
 	if !exists("/sys/fs/cgroup/cgroup.controllers") && !exists("/sys/fs/cgroup/memory") {
 		return &Fault{What: "control groups are not mounted at /sys/fs/cgroup", Do: "mount them: mount -t cgroup2 none /sys/fs/cgroup"}
 	}
-	return nil
+	return checkNetwork()
 }
 
-// loadModule lets the kernel load a file system by asking to mount it wrongly; it
-// tells whether the file system is there afterwards.
+// loadModule lets the kernel load a file system by opening it, without mounting
+// anything; it tells whether the file system is there.
 func loadModule(fstype string) bool {
-	err := unix.Mount("none", "/proc/self/fd/nothing", fstype, 0, "")
-	if errors.Is(err, unix.ENODEV) {
+	fd, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
 		return false
 	}
-	raw, err := os.ReadFile("/proc/filesystems")
-	return err == nil && slices.Contains(strings.Fields(string(raw)), fstype)
+	unix.Close(fd)
+	return true
 }
 
 // listen opens a TCP port or says who has it. Where choose is set and the port is

@@ -58,6 +58,8 @@ type Config struct {
 	MaxInflight int  `json:"-"`
 	MaxMutating int  `json:"-"`
 	Fairness    bool `json:"-"`
+	// GoawayChance spreads clients over several API servers.
+	GoawayChance float64 `json:"-"`
 
 	// open are the flags that nobody set: their values may be chosen.
 	open map[string]bool
@@ -98,6 +100,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.DisableNode, "disable-node", false, "run the control plane alone: no pods run here")
 	fs.IntVar(&c.MaxInflight, "max-requests-inflight", apiserver.DefaultMaxInflight, "how many reading requests the API serves at once; with priority and fairness the sum of this and the next is shared out among the priority levels (doc/fairness.md); 0 means no bound")
 	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
+	fs.Float64Var(&c.GoawayChance, "goaway-chance", 0, "how probable it is that an HTTP/2 client is told to connect anew after an answer, so that clients spread over the servers behind a load balancer; 0 to 0.02, 0 with one server")
 	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	c.identityConfig.flags(fs)
@@ -118,7 +121,7 @@ func (c *Config) settle(fs *pflag.FlagSet) error {
 		}
 		c.NodeName = strings.ToLower(host)
 	}
-	if err := c.identityConfig.settle(); err != nil {
+	if err := c.identityConfig.settle(c.open); err != nil {
 		return err
 	}
 	return c.check()
@@ -264,4 +267,16 @@ func (f *Fault) Unwrap() error { return f.Err }
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// told are the flags with their values, for /flagz.
+func (c *Config) told() map[string]string {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	now := *c
+	var all Config
+	all.flags(fs)
+	all = now
+	out := map[string]string{}
+	fs.VisitAll(func(f *pflag.Flag) { out[f.Name] = f.Value.String() })
+	return out
 }

@@ -185,13 +185,13 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		Scheme:        p.scheme,
 		Authenticator: id.who,
 		Authorizer:    id.may,
-		Identified:    !p.cfg.anonymous,
+		Identified:    true, // id.who knows who may be anonymous
 		Audit:         log,
 		Admission:     slices.Concat(admit.Default(admit.Options{Authorizer: id.may, Rules: id.rbac, OldVersions: p.cfg.OldVersions}), judges.Chain(), admission.Chain{&admit.ResourceQuota{}}),
 		TokenIssuer:   id.tokens,
 		Tokens:        id.known,
 		Audiences:     []string{issuer},
-		Rules:         id.rbac,
+		Rules:         rulesOf{id},
 		Feeds:         append(id.feeds(), aggregateFeed(extensions), apiserver.Feed{Resources: judges.Resources(), Apply: judges.Apply}),
 		Callouts:      callouts,
 		Delegate:      extensions.Route,
@@ -215,6 +215,8 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 		MaxInflight:   bound(p.cfg.MaxInflight),
 		MaxMutating:   bound(p.cfg.MaxMutating),
 		NoPriority:    !p.cfg.Fairness,
+		GoawayChance:  min(max(p.cfg.GoawayChance, 0), 0.02),
+		Flags:         p.cfg.told,
 		OldVersions:   p.cfg.OldVersions,
 		Leads:         p.leading(),
 		Telemetry:     p.tel,
@@ -227,12 +229,13 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	if err != nil {
 		return closeLog, err
 	}
-	undo := func() { p.api.Close(); closeLog() }
+	undo := func() { p.api.Close(); closeLog(); id.close() }
 	if p.rotation != nil {
 		p.component("sealing", p.finishSealing)
 	}
 	reader := p.api.Reader()
 	id.reader.Store(&reader)
+	p.followIdentity()
 	backend := p.api.InProcess(&auth.User{Name: "system:apiserver", Groups: []string{auth.GroupMasters}})
 	if err := reconcilePolicy(ctx, backend, p.scheme); err != nil {
 		return undo, fmt.Errorf("write the bootstrap policy: %w", err)

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"context"
 	"crypto/x509"
 	"sync/atomic"
 
@@ -12,7 +13,6 @@ import (
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/auth/authn"
 	authnode "skiff.dev/skiff/auth/node"
-	"skiff.dev/skiff/auth/policy"
 	"skiff.dev/skiff/auth/rbac"
 	"skiff.dev/skiff/auth/token"
 	"skiff.dev/skiff/kinds"
@@ -35,6 +35,11 @@ type identity struct {
 	may      auth.Authorizer
 	reader   atomic.Pointer[admission.Reader]
 
+	newcomers current
+	judges    judges
+	ctx       context.Context // ends with the process: issuers are looked for within it
+	close     context.CancelFunc
+
 	// clients and proxies are the authorities of client certificates and of front
 	// proxies; callers is both, for the TLS handshake to name.
 	clients, proxies, callers *x509.CertPool
@@ -50,10 +55,15 @@ func (p *process) newIdentity() (*identity, error) {
 	audiences := []string{issuer}
 	id.tokens = &token.Service{Issuer: signer, Audiences: audiences, Objects: id}
 	id.accounts = token.NewAuthenticator(signer, audiences, id, nil)
+	id.ctx, id.close = context.WithCancel(context.Background())
 	if err := p.newAuthenticator(id); err != nil {
+		id.close()
 		return nil, err
 	}
-	id.may = auth.Chain{auth.Masters{}, authnode.New(id.graph, policy.NodeRules()), id.rbac}
+	if err := p.newAuthorizer(id); err != nil {
+		id.close()
+		return nil, err
+	}
 	return id, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"skiff.dev/skiff/auth/bootstrap"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/auth/token"
+	"skiff.dev/skiff/auth/webhook"
 	"skiff.dev/skiff/client"
 )
 
@@ -58,20 +59,70 @@ func (p *process) newAuthenticator(id *identity) error {
 	if c.bootstrapTokens {
 		tokens = append(tokens, authn.ForAudiences{Own: id.tokens.Audiences, Of: bootstrap.Tokens{Secrets: id, Now: time.Now}})
 	}
+	conf, algorithms, err := p.authenticationOf(c)
+	if err != nil {
+		return err
+	}
+	first, err := p.newcomersOf(id.ctx, id, conf, algorithms)
+	if err != nil {
+		return err
+	}
+	id.newcomers.Store(first)
+	if len(conf.JWT) > 0 || c.authentication != "" {
+		tokens = append(tokens, &id.newcomers)
+	}
+	if c.tokenHook != "" {
+		caller, err := webhook.FromKubeconfig(c.tokenHook)
+		if err != nil {
+			return fileFault("authentication-token-webhook-config-file", c.tokenHook, err)
+		}
+		hook, err := webhook.NewTokens(caller, c.tokenHookAs, id.tokens.Audiences, c.tokenHookTTL, nil)
+		if err != nil {
+			return &Fault{What: "--authentication-token-webhook-version: " + err.Error(), Do: "give v1 or v1beta1", Err: err}
+		}
+		tokens = append(tokens, hook)
+	}
 	id.known = tokens
 	if len(tokens) == 1 {
 		id.known = tokens[0]
 	}
-	id.who = authn.Union{
+	id.who = authn.WithAnonymous{Allow: id.newcomers.anonymous, Authenticator: authn.Union{
 		authn.NewFrontProxy(authn.ProxyHeaders{Names: h.names, UIDs: h.uids, Groups: h.groups, ExtraPrefixes: h.extraPrefixes}, h.allowed,
 			func() *x509.CertPool { return id.proxies }, nil),
 		authn.NewCertificates(func() *x509.CertPool { return id.clients }, nil),
 		authn.Bearer{Tokens: id.known},
-	}
-	if c.anonymous {
-		id.who = authn.WithAnonymous{Authenticator: id.who}
-	}
+	}}
 	return nil
+}
+
+// newAuthorizer joins those who decide what users may do.
+func (p *process) newAuthorizer(id *identity) error {
+	c := &p.cfg.identityConfig
+	conf, err := c.authorizationOf()
+	if err != nil {
+		return err
+	}
+	j, err := judgeOf(id, conf)
+	if err != nil {
+		if c.authorization != "" {
+			return fileFault("authorization-config", c.authorization, err)
+		}
+		return fileFault("authorization-webhook-config-file", c.authzHookFile, err)
+	}
+	id.judges.Store(j)
+	id.may = &id.judges
+	return nil
+}
+
+// followIdentity takes changed configuration files into use.
+func (p *process) followIdentity() {
+	c := &p.cfg.identityConfig
+	if c.authentication != "" {
+		p.followFile("authentication-config", c.authentication, p.reloadAuthentication)
+	}
+	if c.authorization != "" {
+		p.followFile("authorization-config", c.authorization, p.reloadAuthorization)
+	}
 }
 
 // noteTokenUse labels the Secret of a token of old with the day on which it was used, in

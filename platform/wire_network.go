@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
@@ -65,7 +66,7 @@ func (p *process) connectNetwork(ctx context.Context) (func(), error) {
 		Telemetry:   p.tel.For("network"),
 	})
 	if err != nil {
-		return nil, err
+		return nil, orLacks(err)
 	}
 	p.network = n
 	if err := p.keepPods(ctx); err != nil {
@@ -74,6 +75,28 @@ func (p *process) connectNetwork(ctx context.Context) (func(), error) {
 	p.component("network", n.Run)
 	p.component("dns", p.runDNS)
 	return nil, nil
+}
+
+// checkNetwork tries whether the kernel has what pods need. Where others have used
+// it since the machine was started it is there.
+func checkNetwork() error {
+	if exists("/sys/module/veth") && exists("/sys/module/nf_tables") {
+		return nil
+	}
+	return orLacks(nil)
+}
+
+// orLacks says what the kernel lacks, if that is the reason of err.
+func orLacks(err error) error {
+	modules, why := network.Lacks()
+	if len(modules) == 0 {
+		return errors.Join(err, why)
+	}
+	return &Fault{
+		What: "the kernel lacks what pods' networks need: " + why.Error(),
+		Do:   "load it with: modprobe -a " + strings.Join(modules, " ") + "; a kernel that has no such modules cannot run skiff",
+		Err:  errors.Join(err, why),
+	}
 }
 
 // keepPods takes away what the network holds for pods whose sandboxes are gone.

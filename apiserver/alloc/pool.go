@@ -1,7 +1,9 @@
 // Package alloc gives Services what is unique in the cluster: cluster addresses
-// and node ports. It keeps what is taken in memory, rebuilt from the services at
-// start, and hands a number to one service only, however many ask at once. The
-// engine in package objects calls it around the storing of a Service.
+// and node ports. It follows the stored services and keeps in memory what they hold
+// and what is being given out, so that a number goes to one service only, however
+// many ask at once. Where several servers share a store, each number's key in it
+// (Services.Reserve) decides between them. The engine in package objects calls it
+// around the storing of a Service.
 package alloc
 
 import (
@@ -24,21 +26,28 @@ type pool struct {
 	mu    sync.Mutex
 	size  int
 	band  int
-	taken map[int]struct{}
+	held  map[int]int      // by how many stored services; more than one only by old errors
+	taken map[int]struct{} // by services that are being stored
 }
 
 func newPool(size, band int) *pool {
-	return &pool{size: size, band: min(band, size), taken: map[int]struct{}{}}
+	return &pool{size: size, band: min(band, size), held: map[int]int{}, taken: map[int]struct{}{}}
 }
 
-// take takes one number.
+// used tells whether nobody else may have a number.
+func (p *pool) used(n int) bool {
+	_, taken := p.taken[n]
+	return taken || p.held[n] > 0
+}
+
+// take takes one number until release.
 func (p *pool) take(n int) error {
 	if n < 0 || n >= p.size {
 		return errRange
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.taken[n]; ok {
+	if p.used(n) {
 		return errTaken
 	}
 	p.taken[n] = struct{}{}
@@ -57,7 +66,7 @@ func (p *pool) next(peek bool) (int, error) {
 		start := rand.IntN(width)
 		for i := range width {
 			n := r[0] + (start+i)%width
-			if _, ok := p.taken[n]; ok {
+			if p.used(n) {
 				continue
 			}
 			if !peek {
@@ -76,14 +85,24 @@ func (p *pool) free(n int) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.taken[n]; ok {
+	if p.used(n) {
 		return errTaken
 	}
 	return nil
 }
 
+// release ends a take: the service has been stored, and holds the number, or not.
 func (p *pool) release(n int) {
 	p.mu.Lock()
 	delete(p.taken, n)
 	p.mu.Unlock()
+}
+
+// hold counts a stored service that has a number (by 1) or has it no more (by -1).
+func (p *pool) hold(n, by int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held[n] += by; p.held[n] <= 0 {
+		delete(p.held, n)
+	}
 }

@@ -24,7 +24,7 @@ func wantsNodePorts(svc *v1.Service) bool {
 	return false
 }
 
-// nodePorts gives a service its node ports and takes back what it gave up.
+// nodePorts gives a service its node ports.
 func (t *transaction) nodePorts(svc, before *v1.Service) error {
 	had := map[int]bool{}
 	if before != nil {
@@ -38,12 +38,6 @@ func (t *transaction) nodePorts(svc, before *v1.Service) error {
 	if needsHealthPort(svc) && (before == nil || !needsHealthPort(before)) {
 		if err := t.healthPort(svc); err != nil {
 			return err
-		}
-	}
-	has := portsOf(svc)
-	for p := range had {
-		if !has[p] {
-			t.releasePorts = append(t.releasePorts, p-t.s.low)
 		}
 	}
 	return nil

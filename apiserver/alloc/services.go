@@ -53,31 +53,24 @@ func bandOf(size, share, most int) int {
 // First is the address of the kubernetes service.
 func (s *Services) First() netip.Addr { return s.first }
 
-// Restore notes what a stored service holds.
-func (s *Services) Restore(svc *v1.Service) {
-	for _, ip := range addresses(svc) {
-		if n, ok := s.number(ip); ok {
-			_ = s.ips.take(n) // two holders of one address: the first keeps it
-		}
+// Apply follows the stored services.
+func (s *Services) Apply(ev kinds.Event) {
+	if svc, ok := ev.Old.(*v1.Service); ok && svc != nil {
+		s.count(svc, -1)
 	}
-	for p := range portsOf(svc) {
-		_ = s.ports.take(p - s.low)
+	if svc, ok := ev.New.(*v1.Service); ok && svc != nil {
+		s.count(svc, 1)
 	}
 }
 
-// Deleted gives back what a service held.
-func (s *Services) Deleted(obj kinds.Object) {
-	svc, ok := obj.(*v1.Service)
-	if !ok {
-		return
-	}
+func (s *Services) count(svc *v1.Service, by int) {
 	for _, ip := range addresses(svc) {
 		if n, ok := s.number(ip); ok {
-			s.ips.release(n)
+			s.ips.hold(n, by)
 		}
 	}
 	for p := range portsOf(svc) {
-		s.ports.release(p - s.low)
+		s.ports.hold(p-s.low, by)
 	}
 }
 
@@ -162,28 +155,21 @@ func (s *Services) Begin(_ context.Context, obj, old kinds.Object, dry bool) (fu
 
 // transaction remembers what to give back.
 type transaction struct {
-	s            *Services
-	dry          bool
-	tookIPs      []int
-	tookPorts    []int
-	releaseIPs   []int
-	releasePorts []int
+	s         *Services
+	dry       bool
+	tookIPs   []int
+	tookPorts []int
 }
 
-// done gives back what a stored service no longer holds, or what one that was not
-// stored had taken.
-func (t *transaction) done(stored bool) {
-	ips, ports := t.tookIPs, t.tookPorts
-	if stored {
-		ips, ports = t.releaseIPs, t.releasePorts
-	}
+// done gives back what was taken: by now a service that was stored holds it.
+func (t *transaction) done(bool) {
 	if t.dry {
 		return
 	}
-	for _, n := range ips {
+	for _, n := range t.tookIPs {
 		t.s.ips.release(n)
 	}
-	for _, n := range ports {
+	for _, n := range t.tookPorts {
 		t.s.ports.release(n)
 	}
 }
@@ -197,13 +183,6 @@ func (t *transaction) addresses(svc, before *v1.Service) error {
 	external := svc.Spec.Type == v1.ServiceTypeExternalName
 	switch {
 	case before != nil && before.Spec.Type != v1.ServiceTypeExternalName:
-		if external {
-			for _, ip := range addresses(before) {
-				if n, ok := t.s.number(ip); ok {
-					t.releaseIPs = append(t.releaseIPs, n)
-				}
-			}
-		}
 		return nil
 	case external, len(svc.Spec.ClusterIPs) > 0 && svc.Spec.ClusterIPs[0] == v1.ClusterIPNone:
 		return nil

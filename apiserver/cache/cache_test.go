@@ -180,3 +180,49 @@ func TestEncodedOnce(t *testing.T) {
 		t.Error("an unused encoding was kept")
 	}
 }
+
+// failing is a store whose first watch is lost and that cannot be read for a while.
+type failing struct {
+	store.Store
+	watches, reads int
+}
+
+func (f *failing) Watch(ctx context.Context, w store.Watch) (store.Watcher, error) {
+	inner, err := f.Store.Watch(ctx, w)
+	if f.watches++; f.watches == 1 && err == nil {
+		inner = lostWatcher{inner}
+	}
+	return inner, err
+}
+
+type lostWatcher struct{ store.Watcher }
+
+func (lostWatcher) Next(context.Context) (store.Batch, error) {
+	return store.Batch{}, store.ErrCompacted
+}
+
+func (f *failing) Range(ctx context.Context, r store.Range) (store.RangeResult, error) {
+	if f.watches > 0 {
+		if f.reads++; f.reads <= 5 {
+			return store.RangeResult{}, errors.New("not now")
+		}
+	}
+	return f.Store.Range(ctx, r)
+}
+
+// TestReloadsUntilItCan: a store that fails while everything is read again does not
+// end the cache.
+func TestReloadsUntilItCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &failing{Store: mem.New()}
+		c, k := newCache(t, s)
+		begin := time.Now()
+		put(t, c, k, "a", "1")
+		if k.Get("n", "a") == nil || s.reads <= 5 {
+			t.Errorf("the cache does not follow after %d reads", s.reads)
+		}
+		if took := time.Since(begin); took < 5*reloadEvery {
+			t.Errorf("five failures took %v", took)
+		}
+	})
+}

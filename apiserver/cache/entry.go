@@ -62,6 +62,9 @@ func (e *Entry) body(m codec.Media, v *kinds.Version, keep bool) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
+	if _, packed := e.Object.(codec.Unpacker); packed && !keep {
+		return body, nil // it is packed because it is seldom read
+	}
 	if e.cache.room(len(body)) || keep {
 		e.encs = append(e.encs, encoding{m, v, body})
 	}

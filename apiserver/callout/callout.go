@@ -22,6 +22,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"skiff.dev/skiff/telemetry"
 )
 
 // Service names a port of a Service of the cluster.
@@ -89,9 +91,20 @@ func (c *Clients) Client(t Target) (*http.Client, *url.URL, error) {
 		return nil, nil, err
 	}
 	return &http.Client{
-		Transport:     tr,
+		Transport:     traced{tr},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, u, nil
+}
+
+// traced carries the trace in which a request is made on to the other server.
+type traced struct{ *http.Transport }
+
+func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
+	if trace := telemetry.Trace(r.Context()); trace != "" && r.Header.Get("Traceparent") == "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Traceparent", trace)
+	}
+	return t.Transport.RoundTrip(r)
 }
 
 // Transport is Client for callers that proxy requests.

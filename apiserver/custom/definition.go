@@ -47,6 +47,7 @@ type Definition struct {
 	rows     []*kinds.Kind       // of the served versions
 	stored   *kinds.Kind         // the row of the storage version, served or not
 
+	shelf       *shelf // of what is compiled
 	convert     converter
 	types       lazy[typeConverter]
 	terminating atomic.Bool
@@ -61,11 +62,11 @@ func (d *Definition) Stored() *kinds.Kind { return d.stored }
 // Name is the CustomResourceDefinition's.
 func (d *Definition) Name() string { return d.name }
 
-// Define makes the rows of c, whose names are accepted; source gives c again.
-func Define(c *crd, source func() (*crd, error), hooks *callout.Clients) (*Definition, error) {
+// define makes the rows of c, whose names are accepted; source gives c again.
+func define(c *crd, source func() (*crd, error), hooks *callout.Clients, on *shelf) (*Definition, error) {
 	d := &Definition{
 		name: c.Name, uid: c.UID, group: c.Spec.Group, accepted: *c.Status.AcceptedNames.DeepCopy(),
-		source: source, versions: map[string]*schemas{},
+		source: source, shelf: on, versions: map[string]*schemas{},
 	}
 	n := &d.accepted
 	if n.Plural == "" || n.Singular == "" || n.Kind == "" || n.ListKind == "" {

@@ -21,11 +21,16 @@ import (
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
+	definitions "skiff.dev/skiff/kinds/apiextensions"
 	"skiff.dev/skiff/telemetry"
 )
 
 // Resource names the definitions.
 var Resource = schema.GroupResource{Group: apiextensionsv1.GroupName, Resource: "customresourcedefinitions"}
+
+// compiled is how many compiled forms of schemas are kept: a version that is written
+// to has two (its shape and its rules), a definition a third for server-side apply.
+const compiled = 48
 
 // Options make a Registry.
 type Options struct {
@@ -52,6 +57,7 @@ type Registry struct {
 	defs *cache.Kind
 
 	index atomic.Pointer[index]
+	shelf *shelf
 
 	mu      sync.Mutex
 	served  map[string]*serving // by the definition's name
@@ -73,6 +79,7 @@ type waiter struct {
 type serving struct {
 	def         *Definition // nil: its names are not accepted, or it is broken
 	generation  int64
+	judged      int64 // generation whose schemas were judged
 	group       string
 	established bool
 	ending      context.CancelFunc // set while its objects are being deleted
@@ -118,7 +125,7 @@ func (r *Registry) Preferred() []*kinds.Kind { return r.index.Load().preferred }
 
 // New makes a Registry that serves nothing yet.
 func New(o Options) *Registry {
-	r := &Registry{opt: o, served: map[string]*serving{}, done: make(chan struct{})}
+	r := &Registry{opt: o, served: map[string]*serving{}, done: make(chan struct{}), shelf: &shelf{room: compiled}}
 	r.run, r.stop = context.WithCancel(context.Background())
 	r.index.Store(&index{})
 	if k, ok := o.Table.ByResource(Resource); ok {
@@ -165,9 +172,6 @@ func (r *Registry) Begin(ctx context.Context, _, _ kinds.Object, dry bool) (func
 		}
 	}, nil
 }
-
-// Deleted implements objects.Hook.
-func (r *Registry) Deleted(kinds.Object) {}
 
 // settle waits until the registry has dealt with the definitions as they are now.
 func (r *Registry) settle(ctx context.Context) {
@@ -287,15 +291,38 @@ func (r *Registry) whole(e *cache.Entry) (*crd, error) {
 	return c, nil
 }
 
+// slim is the definition of an entry, perhaps without its schemas.
+func (r *Registry) slim(e *cache.Entry) (*crd, error) {
+	if p, ok := e.Object.(*definitions.Packed); ok {
+		return p.Slim(), nil
+	}
+	return r.whole(e)
+}
+
+// slimOf reads a definition, perhaps without its schemas; nil: there is none.
+func (r *Registry) slimOf(name string) (*crd, error) {
+	e := r.defs.Get("", name)
+	if e == nil {
+		return nil, nil
+	}
+	return r.slim(e)
+}
+
 // serve makes and offers the kinds of a definition, or takes them away; it reports
 // errors of the definition in the log alone.
 func (r *Registry) serve(ctx context.Context, name string) error {
-	c, err := r.definition(name)
+	c, err := r.slimOf(name)
 	if err != nil {
 		return err
 	}
-	_, err = r.offer(ctx, name, c)
-	return err
+	if _, err = r.offer(ctx, name, c); err != nil {
+		return err
+	}
+	// What has its names accepted was judged when they were.
+	if s := r.served[name]; s != nil && s.def != nil {
+		s.judged = c.Generation
+	}
+	return nil
 }
 
 // offer makes what is served of name what c says; c is nil when there is no such
@@ -335,13 +362,13 @@ func (r *Registry) offer(ctx context.Context, name string, c *crd) (changed bool
 		return true, nil
 	}
 	uid := c.UID
-	made, err := Define(c, func() (*crd, error) {
+	made, err := define(c, func() (*crd, error) {
 		now, err := r.definition(name)
 		if err == nil && (now == nil || now.UID != uid) {
 			err = fmt.Errorf("custom: the definition %s is gone", name)
 		}
 		return now, err
-	}, r.opt.Hooks)
+	}, r.opt.Hooks, r.shelf)
 	if err != nil {
 		r.opt.Tel.Log.Error("a custom resource definition cannot be served", "definition", name, "err", err)
 		return false, nil
@@ -397,7 +424,7 @@ func (r *Registry) forget(d *Definition) {
 // sync brings one definition's kinds, status and end forward. more are definitions
 // that may get names now.
 func (r *Registry) sync(name string) (more []string, changed bool) {
-	c, err := r.definition(name)
+	c, err := r.slimOf(name)
 	if err != nil {
 		r.opt.Tel.Log.Error("a custom resource definition cannot be read", "definition", name, "err", err)
 		return nil, false
@@ -411,6 +438,19 @@ func (r *Registry) sync(name string) (more []string, changed bool) {
 	}
 	next := c.DeepCopy()
 	decide(next, r.taken(c.Spec.Group))
+	if s := r.served[name]; s == nil || s.judged != c.Generation {
+		whole, err := r.definition(name)
+		if err != nil {
+			r.opt.Tel.Log.Error("a custom resource definition cannot be read", "definition", name, "err", err)
+			return nil, false
+		}
+		if whole == nil || whole.Generation != c.Generation {
+			return nil, false // it has changed, which brings it here again
+		}
+		whole.Status = next.Status
+		judgeStructure(whole)
+		next.Status = whole.Status
+	}
 	if changed, err = r.offer(r.run, name, next); err != nil {
 		return nil, changed
 	}
@@ -427,6 +467,9 @@ func (r *Registry) sync(name string) (more []string, changed bool) {
 		}
 		return more, changed
 	}
+	if s := r.served[name]; s != nil {
+		s.judged = c.Generation
+	}
 	if s := r.served[name]; c.DeletionTimestamp != nil && apihelpers.CRDHasFinalizer(c, apiextensionsv1.CustomResourceCleanupFinalizer) && s != nil && s.ending == nil {
 		ctx, cancel := context.WithCancel(r.run)
 		s.ending = cancel
@@ -442,7 +485,7 @@ func (r *Registry) taken(group string) *names {
 		if s := r.served[e.Key]; s != nil && s.group != group {
 			return true
 		}
-		if c, err := r.whole(e); err == nil && c.Spec.Group == group {
+		if c, err := r.slim(e); err == nil && c.Spec.Group == group {
 			out.add(c)
 		}
 		return true
@@ -457,7 +500,7 @@ func (r *Registry) others(name, group string) []string {
 		if n == name || s.group != group {
 			continue
 		}
-		if c, err := r.definition(n); err == nil && c != nil && !equality.Semantic.DeepEqual(c.Spec.Names, c.Status.AcceptedNames) {
+		if c, err := r.slimOf(n); err == nil && c != nil && !equality.Semantic.DeepEqual(c.Spec.Names, c.Status.AcceptedNames) {
 			out = append(out, n)
 		}
 	}
@@ -466,9 +509,14 @@ func (r *Registry) others(name, group string) []string {
 
 // writeStatus stores c's status unless the definition has moved on, which brings it
 // here again.
-func (r *Registry) writeStatus(ctx context.Context, c *crd) error {
+func (r *Registry) writeStatus(ctx context.Context, next *crd) error {
+	c, err := r.definition(next.Name)
+	if err != nil || c == nil || c.ResourceVersion != next.ResourceVersion {
+		return err
+	}
+	c.Status = next.Status
 	req := &objects.Request{Kind: r.kind, Name: c.Name, Sub: "status", User: r.opt.User, Agent: r.opt.Agent}
-	_, _, err := r.opt.Engine.Update(ctx, req, c, &metav1.UpdateOptions{})
+	_, _, err = r.opt.Engine.Update(ctx, req, c, &metav1.UpdateOptions{})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -66,7 +66,7 @@ func internalSchema(v *apiextensionsv1.CustomResourceDefinitionVersion) (*apiext
 }
 
 func (s *schemas) getShape() (*shape, error) {
-	return s.shape.get(func() (*shape, error) {
+	return s.shape.get(s.d.shelf, func() (*shape, error) {
 		props, preserve, err := s.internal()
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (s *schemas) getShape() (*shape, error) {
 }
 
 func (s *schemas) getRules() (*ruleset, error) {
-	return s.rules.get(func() (*ruleset, error) {
+	return s.rules.get(s.d.shelf, func() (*ruleset, error) {
 		sh, err := s.getShape()
 		if err != nil {
 			return nil, err

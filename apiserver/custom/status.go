@@ -32,13 +32,12 @@ func (n *names) add(c *crd) {
 
 // decide brings c's status to what its specification and the names of its group
 // allow; c is changed. The conditions are those that Kubernetes' controllers of
-// names, establishing, structure and approval write.
+// names, establishing and approval write; judgeStructure adds that of the schemas.
 func decide(c *crd, taken *names) {
 	if !equality.Semantic.DeepEqual(c.Spec.Names, c.Status.AcceptedNames) || apihelpers.FindCRDCondition(c, apiextensionsv1.NamesAccepted) == nil {
 		acceptNames(c, taken)
 	}
 	establish(c)
-	judgeStructure(c)
 	judgeApproval(c)
 }
 

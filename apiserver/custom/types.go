@@ -50,7 +50,7 @@ const (
 // typeConverter compiles the schemas of all versions for server-side apply
 // (customresource_handler.go, buildOpenAPIModelsForApply).
 func (d *Definition) typeConverter() (*typeConverter, error) {
-	return d.types.get(func() (*typeConverter, error) {
+	return d.types.get(d.shelf, func() (*typeConverter, error) {
 		models := map[string]*spec.Schema{}
 		out := &typeConverter{names: map[string]string{}}
 		keep := false

@@ -82,8 +82,24 @@ func (e *Engine) createOnce(ctx context.Context, kc *cache.Kind, r *Request, obj
 			r.Kind.Default(obj) // what follows from the name
 		}
 	}
+	h := e.Hooks[r.Kind.GroupResource()]
+	if h == nil {
+		return e.createHooked(ctx, kc, r, obj, a, dry, generated, nil)
+	}
+	for range reserveAttempts {
+		fresh := obj.DeepCopyObject().(kinds.Object)
+		entry, err := e.createHooked(ctx, kc, r, fresh, a, dry, generated, h)
+		if err != errReserved {
+			return entry, err
+		}
+	}
+	return nil, reservedElsewhere(r)
+}
+
+// createHooked stores an object that has its identity, with what the hook gives it.
+func (e *Engine) createHooked(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.Object, a *admission.Request, dry, generated bool, h Hook) (_ *cache.Entry, err error) {
 	done := func(bool) {}
-	if h := e.Hooks[r.Kind.GroupResource()]; h != nil {
+	if h != nil {
 		if done, err = h.Begin(ctx, obj, nil, dry); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,8 +38,18 @@ type Hook interface {
 	// prepared and validated; old is nil on creation. done is called once: with true
 	// after the object has been stored, with false if it was not.
 	Begin(ctx context.Context, obj, old kinds.Object, dryRun bool) (done func(stored bool), err error)
-	// Deleted is called after obj has left the store.
-	Deleted(obj kinds.Object)
+}
+
+// ReservedRoot begins the keys by which a Reserver reserves. No kind's keys are
+// below it.
+const ReservedRoot = "/skiff/reserved/"
+
+// Reserver is a Hook whose numbers are unique among all servers of a store: each has
+// a key below ReservedRoot, made and removed in the transaction of its holder. If
+// another holder has made it first, Begin is called again, on the object as it was.
+type Reserver interface {
+	// Reserve says what goes with the storing of obj in old's place; nil: there is none.
+	Reserve(obj, old kinds.Object) ([]store.Guard, []store.Op)
 }
 
 // Config is what an Engine needs.
@@ -188,7 +199,28 @@ func (e *Engine) validate(ctx context.Context, r *Request, a *admission.Request)
 var (
 	errConflict = errors.New("objects: the object was changed meanwhile")
 	errTogether = errors.New("objects: what has to change together with the object was changed meanwhile")
+	errReserved = errors.New("objects: a number that the object was to have was reserved meanwhile")
 )
+
+// reserveAttempts is how often numbers are chosen for an object before the store's
+// reservations count as wrong.
+const reserveAttempts = 32
+
+// reservedElsewhere is answered when the attempts are used up.
+func reservedElsewhere(r *Request) error {
+	return apierrors.NewInternalError(fmt.Errorf("what %s %s asks for is reserved in the store, by an object that is not there: start a server again, which clears that up", resourceOf(r), r.Name))
+}
+
+// reserve adds to a transaction what an object's numbers need.
+func (e *Engine) reserve(txn *store.Txn, kc *cache.Kind, obj, old kinds.Object) {
+	h, ok := e.Hooks[kc.GroupResource()].(Reserver)
+	if !ok {
+		return
+	}
+	guards, ops := h.Reserve(obj, old)
+	txn.Guards = append(txn.Guards, guards...)
+	txn.Ops = append(txn.Ops, ops...)
+}
 
 // put writes obj if old is still its last change (nil: it does not exist), with all
 // that admission wants stored together, and waits for the cache. It owns obj.
@@ -221,6 +253,11 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 			return nil, err
 		}
 	}
+	var before kinds.Object
+	if old != nil {
+		before = old.Object
+	}
+	e.reserve(&txn, kc, obj, before)
 	rev, err := e.Store.Commit(ctx, txn)
 	if err != nil {
 		return nil, e.commitError(ctx, key, err)
@@ -265,18 +302,17 @@ const ownManager = "kube-apiserver"
 // remove deletes the object if its last change is still old's.
 func (e *Engine) remove(ctx context.Context, kc *cache.Kind, r *Request, old *cache.Entry) (*cache.Entry, error) {
 	key := kc.StoreKey(r.Namespace, r.Name)
-	rev, err := e.Store.Commit(ctx, store.Txn{
+	txn := store.Txn{
 		Guards: []store.Guard{{Key: key, ModRevision: old.Revision}},
 		Ops:    []store.Op{{Key: key, Delete: true}},
-	})
+	}
+	e.reserve(&txn, kc, nil, old.Object)
+	rev, err := e.Store.Commit(ctx, txn)
 	if err != nil {
 		return nil, e.commitError(ctx, key, err)
 	}
 	if err := e.Cache.WaitFor(context.WithoutCancel(ctx), rev); err != nil {
 		return nil, err
-	}
-	if h := e.Hooks[kc.GroupResource()]; h != nil {
-		h.Deleted(old.Object)
 	}
 	gone := codec.Shallow(old.Object)
 	gone.SetResourceVersion(strconv.FormatInt(rev, 10))
@@ -296,7 +332,10 @@ func (e *Engine) commitError(ctx context.Context, key string, err error) error {
 		if err != nil {
 			return err
 		}
-		if conflict.Guard.Key != key {
+		switch {
+		case strings.HasPrefix(conflict.Guard.Key, ReservedRoot):
+			return errReserved
+		case conflict.Guard.Key != key:
 			return errTogether
 		}
 		return errConflict

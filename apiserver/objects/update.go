@@ -88,12 +88,18 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 		return nil, false, apierrors.NewBadRequest("Namespace parameter required.")
 	}
 	var fresh freshness
+	reserved := 0
 	for {
 		shown := e.Cache.Revision()
 		entry, created, err := e.changeOnce(ctx, kc, r, c)
 		switch {
 		case err == nil:
 			return entry, created, nil
+		case err == errReserved:
+			if reserved++; reserved == reserveAttempts {
+				return nil, false, reservedElsewhere(r)
+			}
+			continue
 		case err == errConflict || err == errTogether:
 			c.quiet = true
 			if ctx.Err() != nil {

@@ -79,7 +79,7 @@ func (m *Manager) create(k *kinds.Kind, v *kinds.Version, sub string, live, obj 
 	key = append(key, sub...)
 	key = append(key, 0)
 	key, ok := appendShape(key, obj)
-	if !ok {
+	if !ok || len(key) > maxShape {
 		return m.slow(k, v, sub, live, obj, manager)
 	}
 	fields, ok := m.shapes.get(key)

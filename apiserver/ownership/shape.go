@@ -25,6 +25,10 @@ type shapes struct {
 
 const maxShapes = 2048
 
+// maxShape bounds the shapes that are remembered: objects whose shape is larger
+// (definitions of custom resources) are not made again and again.
+const maxShape = 16 << 10
+
 func (s *shapes) get(key []byte) (*metav1.FieldsV1, bool) {
 	s.mu.RLock()
 	f, ok := s.m[string(key)]

@@ -6,6 +6,7 @@ package access
 
 import (
 	"context"
+	"errors"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/auth"
@@ -80,6 +82,11 @@ type Rules interface {
 	RulesFor(u *auth.User, namespace string) ([]rbacv1.PolicyRule, error)
 }
 
+// Partial is a Rules that does not know all: Unresolved tells of what else decides.
+type Partial interface {
+	Unresolved() []error
+}
+
 // RulesReview answers a SelfSubjectRulesReview of u.
 func RulesReview(r Rules, u *auth.User, in *authorizationv1.SelfSubjectRulesReview) (*authorizationv1.SelfSubjectRulesReview, error) {
 	if in.Spec.Namespace == "" {
@@ -107,7 +114,19 @@ func RulesReview(r Rules, u *auth.User, in *authorizationv1.SelfSubjectRulesRevi
 			s.NonResourceRules = append(s.NonResourceRules, authorizationv1.NonResourceRule{Verbs: p.Verbs, NonResourceURLs: p.NonResourceURLs})
 		}
 	}
-	if err != nil && s.EvaluationError == "" {
+	var errs []error
+	if s.EvaluationError != "" {
+		errs = append(errs, errors.New(s.EvaluationError))
+	}
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if p, ok := r.(Partial); ok {
+		if more := p.Unresolved(); len(more) > 0 {
+			s.Incomplete, errs = true, append(errs, more...)
+		}
+	}
+	if err := utilerrors.NewAggregate(errs); err != nil {
 		s.EvaluationError = err.Error()
 	}
 	return out, nil

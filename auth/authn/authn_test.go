@@ -85,7 +85,7 @@ func (f tokens) AuthenticateToken(t string, audiences []string) (*auth.User, []s
 func TestUnion(t *testing.T) {
 	m := material(t)
 	pool := m.CA.Pool()
-	a := WithAnonymous{Union{NewCertificates(func() *x509.CertPool { return pool }, nil), Bearer{tokens{"good": {Name: "sa", Groups: []string{"g"}}}}}}
+	a := WithAnonymous{Authenticator: Union{NewCertificates(func() *x509.CertPool { return pool }, nil), Bearer{tokens{"good": {Name: "sa", Groups: []string{"g"}}}}}}
 	protocol := func(s string) string { return bearerProtocol + base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	for _, c := range []struct {
 		name string

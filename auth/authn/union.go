@@ -32,6 +32,8 @@ func (a Union) Authenticate(r *http.Request) (*auth.User, bool, error) {
 // user; those that carry an invalid one still fail.
 type WithAnonymous struct {
 	auth.Authenticator
+	// Allow tells which requests may pass so; nil: all.
+	Allow func(*http.Request) bool
 }
 
 var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.GroupUnauthenticated}}
@@ -39,7 +41,7 @@ var anonymous = &auth.User{Name: auth.UserAnonymous, Groups: []string{auth.Group
 // Authenticate implements auth.Authenticator.
 func (a WithAnonymous) Authenticate(r *http.Request) (*auth.User, bool, error) {
 	u, ok, err := a.Authenticator.Authenticate(r)
-	if ok || err != nil {
+	if ok || err != nil || a.Allow != nil && !a.Allow(r) {
 		return u, ok, err
 	}
 	return anonymous, true, nil

@@ -57,7 +57,11 @@ func (x *Index) CheckWrite(ctx context.Context, az auth.Authorizer, u *auth.User
 		if x.mayBind(ctx, az, u, ref, ns) {
 			return nil
 		}
-		if rules, err = x.RoleRules(ref, ns); err != nil {
+		if rules, err = x.RoleRules(ref, ns); apierrors.IsNotFound(err) {
+			// The storage names the resource where the authorizer names the kind
+			// (registry/rbac/rest).
+			return apierrors.NewNotFound(rbacv1.Resource(strings.ToLower(ref.Kind)+"s"), ref.Name)
+		} else if err != nil {
 			return err
 		}
 	}

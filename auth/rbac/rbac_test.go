@@ -274,6 +274,12 @@ func TestEscalation(t *testing.T) {
 	if err := x.CheckWrite(context.Background(), x, &auth.User{Name: "root", Groups: []string{auth.GroupMasters}}, role, nil); err != nil {
 		t.Error(err)
 	}
+	for kind, want := range map[string]string{"Role": `roles.rbac.authorization.k8s.io "x" not found`, "ClusterRole": `clusterroles.rbac.authorization.k8s.io "x" not found`} {
+		b := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: "x"}}
+		if err := x.CheckWrite(context.Background(), x, &auth.User{Name: "joe"}, b, nil); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }
 
 func BenchmarkAuthorize(b *testing.B) {

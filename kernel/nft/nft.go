@@ -14,6 +14,9 @@ import (
 // there.
 var ErrNotFound = errors.New("nft: not found")
 
+// ErrNone says that the kernel has no nftables and cannot load them.
+var ErrNone = errors.New("nft: the kernel has no nftables")
+
 // Conn changes the tables of one network namespace.
 type Conn interface {
 	// Apply makes all changes of tx to its table, or none.

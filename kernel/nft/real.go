@@ -26,7 +26,7 @@ type kernel struct {
 }
 
 // Open works on ns, or on the process's own namespace if it is nil. The caller
-// keeps ns open until Close.
+// keeps ns open until Close. It fails with ErrNone where the kernel has no nftables.
 func Open(ns *netns.Namespace) (Conn, error) {
 	k := &kernel{ns: ns}
 	return k, k.dial()
@@ -36,10 +36,20 @@ func (k *kernel) dial() (err error) {
 	opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		return errors.Join(c.SetReadBuffer(bufferSize), c.SetWriteBuffer(bufferSize))
 	})}
-	if k.ns != nil {
-		opts = append(opts, nftables.WithNetNSFd(k.ns.FD()))
+	open := func() (err error) {
+		k.conn, err = nftables.New(opts...)
+		return err
 	}
-	if k.conn, err = nftables.New(opts...); err != nil {
+	if k.ns != nil {
+		// The library's own way into a namespace loses the socket's error.
+		err = k.ns.Do(open)
+	} else {
+		err = open()
+	}
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	if err != nil {
 		return fmt.Errorf("nft: %w", err)
 	}
 	return nil

@@ -78,3 +78,13 @@ func oldValidatingPolicyBinding() []kinds.Version {
 	return []kinds.Version{convert.Old[admissionv1.ValidatingAdmissionPolicyBinding, admissionv1beta1.ValidatingAdmissionPolicyBinding, admissionv1beta1.ValidatingAdmissionPolicyBindingList](
 		convert.New(), v1beta1, "ValidatingAdmissionPolicyBinding", nil)}
 }
+
+func servedMutatingPolicy() []kinds.Version {
+	return []kinds.Version{convert.Old[admissionv1.MutatingAdmissionPolicy, admissionv1beta1.MutatingAdmissionPolicy, admissionv1beta1.MutatingAdmissionPolicyList](
+		convert.New(), v1beta1, "MutatingAdmissionPolicy", nil)}
+}
+
+func servedMutatingPolicyBinding() []kinds.Version {
+	return []kinds.Version{convert.Old[admissionv1.MutatingAdmissionPolicyBinding, admissionv1beta1.MutatingAdmissionPolicyBinding, admissionv1beta1.MutatingAdmissionPolicyBindingList](
+		convert.New(), v1beta1, "MutatingAdmissionPolicyBinding", nil)}
+}

@@ -60,7 +60,7 @@ func mutatingPolicy() *kinds.Kind {
 		Cells: rules.Cells(func(p T, now time.Time) []any {
 			return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), rules.Age(p.CreationTimestamp, now)}
 		}),
-	})
+	}, servedMutatingPolicy()...)
 }
 
 func validatingPolicyBinding() *kinds.Kind {
@@ -96,7 +96,7 @@ func mutatingPolicyBinding() *kinds.Kind {
 		Cells: rules.Cells(func(b T, now time.Time) []any {
 			return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), rules.Age(b.CreationTimestamp, now)}
 		}),
-	})
+	}, servedMutatingPolicyBinding()...)
 }
 
 func bindingColumns() []metav1.TableColumnDefinition {

@@ -4,10 +4,16 @@
 package apiextensions
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	inner "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/cel/environment"
+	spec3 "k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
@@ -21,7 +27,7 @@ type definition = apiextensionsv1.CustomResourceDefinition
 func Kinds() []*kinds.Kind { return []*kinds.Kind{customResourceDefinition()} }
 
 func customResourceDefinition() *kinds.Kind {
-	return row.Fill[apiextensionsv1.CustomResourceDefinition, apiextensionsv1.CustomResourceDefinitionList](apiextensionsv1.SchemeGroupVersion, &kinds.Kind{
+	k := row.Fill[apiextensionsv1.CustomResourceDefinition, apiextensionsv1.CustomResourceDefinitionList](apiextensionsv1.SchemeGroupVersion, &kinds.Kind{
 		Resource:   "customresourcedefinitions",
 		ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 		RequireRevision: true,
@@ -36,12 +42,27 @@ func customResourceDefinition() *kinds.Kind {
 			noteStorage(d)
 		}),
 		Generation:     rules.Differ(func(d, old *definition) bool { return !row.Same(d.Spec, old.Spec) }),
+		Warnings:       formatWarnings,
 		Validate:       rules.Check(validateDefinition),
 		ValidateUpdate: rules.Check2(validateDefinitionUpdate),
 		Subresources: row.WithStatus(func(d, old *definition) {
 			d.Spec = old.Spec
 		}, validateDefinitionStatus, "metadata", "spec"),
+		FromCache: unpack, ToCache: pack, Restored: pack,
+		EncodeStored: encodeStored, DecodeStored: decodeStored,
 	}, oldDefinition()...)
+	for i := range k.Served {
+		if from := k.Served[i].FromHub; from != nil {
+			k.Served[i].FromHub = func(in kinds.Object) (runtime.Object, error) {
+				whole, err := unpack(in)
+				if err != nil {
+					return nil, err
+				}
+				return from(whole)
+			}
+		}
+	}
+	return k
 }
 
 func defaultDefinition(d *definition) {
@@ -61,6 +82,41 @@ func defaultDefinition(d *definition) {
 	if len(d.Status.StoredVersions) == 0 {
 		noteStorage(d)
 	}
+}
+
+// formatWarnings tell of formats that nothing judges, but for those that the old
+// definition had (registry/customresourcedefinition, strategy.go).
+func formatWarnings(obj, old kinds.Object) []string {
+	had := map[string]bool{}
+	for _, f := range unknownFormats(old) {
+		had[f] = true
+	}
+	var out []string
+	for _, f := range unknownFormats(obj) {
+		if !had[f] {
+			out = append(out, fmt.Sprintf("unrecognized format %q", f))
+		}
+	}
+	return out
+}
+
+func unknownFormats(obj kinds.Object) (out []string) {
+	d, ok := obj.(*definition)
+	if !ok || d == nil {
+		return nil
+	}
+	in, errs := internal(d)
+	if errs != nil {
+		return nil
+	}
+	anySchema(&in.Spec, func(p *inner.JSONSchemaProps) bool {
+		if p.Format != "" {
+			s := &spec3.Schema{SchemaProps: spec3.SchemaProps{Format: p.Format, Type: []string{p.Type}}}
+			out = append(out, validation.GetUnrecognizedFormats(s, environment.DefaultCompatibilityVersion())...)
+		}
+		return false
+	})
+	return out
 }
 
 // noteStorage remembers that objects may be stored in the storage version.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"skiff.dev/skiff/store"
 )
 
@@ -20,9 +18,8 @@ type committer struct {
 	next    int64   // revision of the next transaction
 	compact int64   // compacted revision, including what is not durable yet
 	heads   heads
-	open    *batch     // being gathered
-	flight  *batch     // being written, or nil
-	settled chan error // how the write of flight ended
+	open    *batch // being gathered
+	flight  *batch // being written, or nil
 	sweeper *sweeper
 
 	lastTry time.Time // of opening a failed database
@@ -31,7 +28,7 @@ type committer struct {
 func newCommitter(s *Store, revision int64) *committer {
 	return &committer{
 		s: s, engine: s.engine.Load(), next: revision + 1, compact: s.compacted.Load(),
-		heads: newHeads(), open: &batch{}, settled: make(chan error, 1),
+		heads: newHeads(), open: &batch{},
 	}
 }
 
@@ -43,14 +40,15 @@ func (c *committer) loop() {
 			requests = nil
 		}
 		var failed chan struct{}
-		if c.engine != nil && c.flight == nil {
-			failed = c.engine.failed
+		var settled chan error
+		if c.engine != nil {
+			failed, settled = c.engine.failed, c.engine.written
 		}
 		select {
 		case r := <-requests:
 			c.take(r)
 			c.gather()
-		case err := <-c.settled:
+		case err := <-settled:
 			c.settle(err)
 			c.gather()
 		case <-failed:
@@ -153,8 +151,7 @@ func (c *committer) start() {
 		return
 	}
 	c.flight = b
-	e := c.engine
-	go func() { c.settled <- e.run(func() error { return e.db.Apply(b.db, pebble.Sync) }) }()
+	c.engine.batches <- b.db
 }
 
 // settle makes what has been written visible and answers, or recovers.
@@ -192,7 +189,12 @@ func answer(requests []*request) {
 // finish settles what is under way, refuses what waits, and stops the sweeper.
 func (c *committer) finish() {
 	if c.flight != nil {
-		c.settle(<-c.settled)
+		select {
+		case err := <-c.engine.written:
+			c.settle(err)
+		case <-c.engine.failed:
+			c.recover(c.engine.cause)
+		}
 	}
 	for _, r := range c.open.requests {
 		r.err, r.conflict = store.ErrClosed, nil

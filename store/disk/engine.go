@@ -25,6 +25,10 @@ type engine struct {
 	log    *slog.Logger
 	failed chan struct{} // closed by fail
 
+	batches chan *pebble.Batch // to write; has room for one
+	written chan error         // how each write ended; has room for one
+	retired sync.Once
+
 	once  sync.Once
 	cause error // set before failed is closed
 }
@@ -34,7 +38,10 @@ func openEngine(dir string, o Options) (e *engine, revision, compacted int64, er
 	if err := checkTails(o.fs, dir, o.Logger); err != nil {
 		return nil, 0, 0, err
 	}
-	e = &engine{fence: &fence{FS: o.fs}, log: o.Logger, failed: make(chan struct{})}
+	e = &engine{
+		fence: &fence{FS: o.fs}, log: o.Logger, failed: make(chan struct{}),
+		batches: make(chan *pebble.Batch, 1), written: make(chan error, 1),
+	}
 	err = e.run(func() error {
 		var err error
 		e.db, err = pebble.Open(dir, e.options(o))
@@ -48,6 +55,7 @@ func openEngine(dir string, o Options) (e *engine, revision, compacted int64, er
 		e.close()
 		return nil, 0, 0, err
 	}
+	go e.write()
 	return e, revision, compacted, nil
 }
 
@@ -159,8 +167,20 @@ func (e *engine) fail(err error) {
 	})
 }
 
+// write applies batches one after the other, each with a sync, on one goroutine of the
+// engine's own, and tells how each ended. Fatalf ends the goroutine; e.failed says so.
+func (e *engine) write() {
+	for b := range e.batches {
+		e.written <- e.db.Apply(b, pebble.Sync)
+	}
+}
+
+// retire ends the writing goroutine, if Fatalf has not.
+func (e *engine) retire() { e.retired.Do(func() { close(e.batches) }) }
+
 // close ends the engine. A failed one cannot be closed, only cut off.
 func (e *engine) close() error {
+	e.retire()
 	select {
 	case <-e.failed:
 		e.fence.shut()

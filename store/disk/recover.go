@@ -26,6 +26,7 @@ func (c *committer) recover(cause error) {
 	flight, open := c.flight, c.open
 	c.flight, c.open = nil, &batch{}
 	c.engine.fence.shut()
+	c.engine.retire()
 	c.engine = nil
 	again := open.requests
 	if err := c.reopen(); err != nil {
@@ -60,6 +61,7 @@ func (c *committer) giveUp(cause error) {
 	flight, open := c.flight, c.open
 	c.flight, c.open = nil, &batch{}
 	c.engine.fence.shut()
+	c.engine.retire()
 	c.engine = nil
 	c.s.dead.Store(&err)
 	if flight != nil {

@@ -8,6 +8,7 @@
 //	standin ask URL            prints that page, asked as the pod's service account
 //	standin grpc 90            gRPC health checks: the service "sick" is not well, all others are
 //	standin dial udp A:P TEXT  sends TEXT and prints the answer
+//	standin webhook 443 NAME   admission webhooks under a certificate for NAME, which it prints
 //	standin sleep              until it is told to stop
 package main
 
@@ -56,6 +57,8 @@ func main() {
 		grpcHealth(os.Args[2])
 	case "dial":
 		dial(os.Args[2], os.Args[3], os.Args[4])
+	case "webhook":
+		webhook(os.Args[2], os.Args[3])
 	case "sleep":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
