@@ -30,7 +30,7 @@ func serve(t *testing.T) (*apiserver.Server, *client.InProcess) {
 	for _, p := range []string{"/api", "/apis", "/api/", "/apis/"} {
 		paths = append(paths, apiserver.PathHandler{Path: p, Handler: groups})
 	}
-	srv, err := apiserver.New(t.Context(), apiserver.Options{Store: s, Table: table, Scheme: scheme.New(), Paths: paths})
+	srv, err := apiserver.New(t.Context(), apiserver.Options{Store: s, Table: table, Scheme: scheme.New(), Paths: paths, Discovery: groups})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -364,3 +364,66 @@ func BenchmarkUncontended(b *testing.B) {
 		l.Finish(now+time.Microsecond, &tk)
 	}
 }
+
+// TestQuickBesideSlow: a flow of wide, slow requests fills the level. The narrow
+// requests of another flow, one at a time, hardly ever wait: only for a wide one
+// whose turn it is and that has not enough room yet.
+func TestQuickBesideSlow(t *testing.T) {
+	const slow = 400 * time.Millisecond
+	l := NewLevel(0, Queuing{Queues: 128, Hand: 6, Length: 50}, 64)
+	type end struct {
+		at time.Duration
+		t  *Ticket
+	}
+	var running []end
+	greedy, calm := Hash("s", "greedy"), Hash("s", "calm")
+	now := time.Duration(0)
+	var quick *Ticket
+	var asked, worst time.Duration
+	waits, long := 0, 0
+	begin := func(ts ...*Ticket) {
+		for _, x := range ts {
+			if x == quick {
+				worst = max(worst, now-asked)
+				if now-asked > 50*time.Millisecond {
+					long++
+				}
+				running = append(running, end{now + time.Millisecond, x})
+				continue
+			}
+			// Each lasts a little longer than the one before it, as on a busy machine.
+			running = append(running, end{now + slow + time.Duration(len(running))*7*time.Millisecond, x})
+		}
+	}
+	arrive := func(x *Ticket, seats int, hash uint64) {
+		v, started := l.Arrive(now, x, Work{Seats: seats}, hash)
+		begin(append([]*Ticket(nil), started...)...)
+		if v == Run {
+			begin(x)
+		}
+	}
+	for range 100 {
+		arrive(&Ticket{}, 10, greedy)
+	}
+	for now < 60*time.Second {
+		if quick == nil && now > 5*time.Second {
+			quick, asked = &Ticket{}, now
+			waits++
+			arrive(quick, 1, calm)
+		}
+		slices.SortStableFunc(running, func(a, b end) int { return int(a.at - b.at) })
+		next := running[0]
+		running = running[1:]
+		now = max(now, next.at)
+		_, started := l.Finish(now, next.t)
+		begin(append([]*Ticket(nil), started...)...)
+		if next.t == quick {
+			quick = nil
+		} else {
+			arrive(&Ticket{}, 10, greedy)
+		}
+	}
+	if waits < 1000 || long*2000 > waits || worst > time.Second {
+		t.Errorf("of %d quick requests %d waited for more than 50 ms, one %v", waits, long, worst)
+	}
+}
