@@ -245,6 +245,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	p.client = client.NewInProcess(p.api.InProcess(&auth.User{Name: "skiff", Groups: []string{auth.GroupMasters}}), p.scheme)
 	p.component("informers", p.client.Start)
+	p.component("collector", tuneCollector)
 	p.component("aggregation", func(ctx context.Context) error { return extensions.Run(ctx, p.api.Registrations()) })
 	p.serveAPI("api", p.apiListener)
 	return undo, nil

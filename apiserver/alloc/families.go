@@ -7,6 +7,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"skiff.dev/skiff/kinds/core"
 )
 
 // inherit keeps what an update left out although it cannot go (core/service,
@@ -92,6 +94,9 @@ func (s *Services) families(svc, before *v1.Service) error {
 			policy = v1.IPFamilyPolicyRequireDualStack
 		}
 		spec.IPFamilyPolicy = &policy
+	}
+	if errs := core.ValidateServiceClusterIPs(svc, before); len(errs) > 0 {
+		return invalid(svc, errs...)
 	}
 	single := *spec.IPFamilyPolicy == v1.IPFamilyPolicySingleStack
 	var errs []*field.Error

@@ -101,6 +101,8 @@ func (t *transaction) takePort(port int) error {
 		return nil
 	case errors.Is(err, errTaken):
 		return errors.New("provided port is already allocated")
+	case t.dry:
+		return nil // a dry run asks whether a port is taken, not where it lies
 	}
 	return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", t.s.low, t.s.high)
 }

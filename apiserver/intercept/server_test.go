@@ -54,8 +54,9 @@ func newCluster(t *testing.T, chain ...admission.Plugin) *cluster {
 	}
 	srv, err := apiserver.New(context.Background(), apiserver.Options{
 		Store: s, Table: table, Scheme: scheme.New(), OldVersions: true, Telemetry: tel,
-		Admission: slices.Concat(admission.Chain(chain), judges.Chain()),
-		Feeds:     []apiserver.Feed{{Resources: judges.Resources(), Apply: judges.Apply}},
+		Admission:    slices.Concat(admission.Chain(chain), judges.Chain()),
+		Feeds:        []apiserver.Feed{{Resources: judges.Resources(), Apply: judges.Apply}},
+		Subresources: map[string]apiserver.SubresourceHandler{"exec": echo, "log": echo},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +69,11 @@ func newCluster(t *testing.T, chain ...admission.Plugin) *cluster {
 		s.Close()
 	})
 	return &cluster{t, srv.InProcess(&auth.User{Name: "root", Groups: []string{"g"}, Extra: map[string][]string{"k": {"v"}}}), h, tel}
+}
+
+// echo stands for a node's streams: it answers with the query that it was asked with.
+func echo(w http.ResponseWriter, r *http.Request, _ *kinds.Kind, _ kinds.Object, _ string) {
+	_, _ = io.WriteString(w, r.URL.RawQuery)
 }
 
 // onlyRoot lets root do everything and others nothing.

@@ -428,6 +428,26 @@ func TestViewsAreMutated(t *testing.T) {
 	}
 }
 
+// TestStreams: webhooks see what a stream was asked for, and may change it; a log is
+// read, not connected to.
+func TestStreams(t *testing.T) {
+	k, s := newCluster(t), newServer(t)
+	k.make(pod("p"))
+	s.handlers["/x"] = s.review(patch(`[{"op":"add","path":"/command/-","value":"--safe"}]`))
+	k.mutate("c", s.mutating("a.example.com", "/x", rule("", "v1", "pods/*", admissionv1.Connect)))
+	status, _, body := k.ask("POST", "/api/v1/namespaces/default/pods/p/exec?command=ls&command=-l&container=c&stdout=true", "", "")
+	if status != 200 || body != "command=ls&command=-l&command=--safe&container=c&stdout=true" {
+		t.Errorf("%d %s", status, body)
+	}
+	seen := s.take()
+	if len(seen) != 1 || summary(seen[0]) != "CONNECT v1 PodExecOptions pods/exec default/p new v1.PodExecOptions old - -" {
+		t.Errorf("webhooks saw %d requests, %s", len(seen), summary(seen[0]))
+	}
+	if status, _, body = k.ask("GET", "/api/v1/namespaces/default/pods/p/log?follow=true", "", ""); status != 200 || body != "follow=true" || len(s.take()) > 0 {
+		t.Errorf("log: %d %s", status, body)
+	}
+}
+
 // TestEvictionIsNoDeletion: a webhook for deletions is not asked about an eviction,
 // one for evictions is.
 func TestEvictionIsNoDeletion(t *testing.T) {

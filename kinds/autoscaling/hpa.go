@@ -35,6 +35,7 @@ func horizontalPodAutoscaler() *kinds.Kind {
 }
 
 func defaultHPA(h *autoscalingv2.HorizontalPodAutoscaler) {
+	rules.NoEmpty(&h.Status.CurrentMetrics)
 	if h.Spec.MinReplicas == nil {
 		h.Spec.MinReplicas = ptr.To[int32](1)
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"skiff.dev/skiff/kinds/core"
 	"skiff.dev/skiff/kinds/row"
 	"skiff.dev/skiff/kinds/rules"
 )
@@ -223,6 +224,8 @@ func judgeResource(l *rules.List, name string, t autoscalingv2.MetricTarget, pat
 func judgeContainer(l *rules.List, m *autoscalingv2.ContainerResourceMetricSource, path *field.Path) {
 	if m.Name == "" {
 		l.Required(path.Child("name"), "must specify a resource name")
+	} else {
+		l.Add(core.ValidateContainerResource(m.Name, path.Child("name"))...)
 	}
 	if m.Container == "" {
 		l.Required(path.Child("container"), "must specify a container")

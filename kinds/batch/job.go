@@ -48,6 +48,9 @@ func defaultJob(j *batchv1.Job) {
 		j.Labels = j.Spec.Template.Labels
 	}
 	spec := &j.Spec
+	if p := spec.PodFailurePolicy; p != nil {
+		rules.NoEmpty(&p.Rules)
+	}
 	if spec.Completions == nil && spec.Parallelism == nil {
 		spec.Completions = ptr.To[int32](1)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -24,7 +25,7 @@ func Kinds() []*kinds.Kind {
 }
 
 func signingRequest() *kinds.Kind {
-	doc := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()
+	doc := certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc() // the printers have these words
 	return row.Fill[certificatesv1.CertificateSigningRequest, certificatesv1.CertificateSigningRequestList](certificatesv1.SchemeGroupVersion, &kinds.Kind{
 		Resource: "certificatesigningrequests", ShortNames: []string{"csr"},
 		Name: row.PathSegment,
@@ -47,7 +48,7 @@ func signingRequest() *kinds.Kind {
 			rules.Column("SignerName", doc["signerName"]),
 			rules.Column("Requestor", doc["request"]),
 			rules.Column("RequestedDuration", doc["expirationSeconds"]),
-			rules.Column("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+			rules.Column("Condition", certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 		},
 		Cells: rules.Cells(requestCells),
 		Fields: map[string]func(kinds.Object) string{

@@ -14,7 +14,7 @@ import (
 
 func event() *kinds.Kind {
 	k := newKind[v1.Event, v1.EventList]("events", true, "ev")
-	k.Name = rules.DNSSubdomain
+	k.Name = rules.PathSegment
 	k.AllowCreateOnUpdate = true
 	k.MetaLast = true
 	k.Validate = rules.Check(validateEvent)

@@ -24,7 +24,12 @@ import (
 func replicationController() *kinds.Kind {
 	k := newKind[v1.ReplicationController, v1.ReplicationControllerList]("replicationcontrollers", true, "rc")
 	k.Categories = []string{"all"}
-	k.Name = rules.DNSSubdomain
+	k.Name = func(name string, prefix bool) []string {
+		if prefix {
+			return rules.PathSegment(name, prefix) // the rule of names looks at no generateName
+		}
+		return rules.DNSSubdomain(name, prefix)
+	}
 	k.Default = rules.Do(defaultReplicationController)
 	k.PrepareCreate = rules.Do(func(rc *v1.ReplicationController) {
 		rc.Status = v1.ReplicationControllerStatus{}

@@ -73,7 +73,11 @@ func resourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
 	return l.Errors()
 }
 
-// containerResourceName judges the name of what a container may ask for.
+// ValidateContainerResource judges the name of what a container may ask for.
+func ValidateContainerResource(name v1.ResourceName, path *field.Path) field.ErrorList {
+	return containerResourceName(name, path)
+}
+
 func containerResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
 	if name == v1.ResourceCPU || name == v1.ResourceMemory || name == v1.ResourceEphemeralStorage {
 		return nil

@@ -11,7 +11,7 @@ import (
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
-		rules.WithMeta(ingressClass(), rules.MetaUpdate),
+		rules.WithMeta(ingressClass(), rules.MetaUpdate|rules.MetaFull),
 		rules.WithMeta(ingress(), rules.MetaUpdate|rules.MetaFull|rules.MetaStatus),
 		rules.WithMeta(ipAddress(), rules.MetaUpdate|rules.MetaFull),
 		rules.WithMeta(networkPolicy(), rules.MetaUpdate),

@@ -22,7 +22,7 @@ func podDisruptionBudget() *kinds.Kind {
 		PrepareUpdate:   rules.Do2(func(b, old T) { b.Status = old.Status }),
 		Generation:      rules.Differ(func(b, old T) bool { return !row.Same(b.Spec, old.Spec) }),
 		MetaLast:        true,
-		Name:            row.PathSegment,
+		Name:            rules.PathSegment,
 		Validate:        rules.Check(validateBudget),
 		ValidateUpdate:  rules.Check2(validateBudgetUpdate),
 		Subresources:    row.WithStatus(func(b, old T) { b.Spec = old.Spec }, validateBudgetStatusUpdate, "spec"),

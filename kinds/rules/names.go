@@ -1,6 +1,9 @@
 package rules
 
-import "k8s.io/apimachinery/pkg/api/validation"
+import (
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/api/validation"
+)
 
 // Name rules, as Kind.Name wants them. With prefix set the name is a generateName,
 // to which a suffix comes.
@@ -19,4 +22,13 @@ func DNSLabel(name string, prefix bool) []string {
 		return nil
 	}
 	return validation.NameIsDNSLabel(name, prefix)
+}
+
+// PathSegment is the rule of names that have no other: whatever a URL's path can
+// carry; a prefix is judged less, because something follows it.
+func PathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }

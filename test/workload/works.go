@@ -125,7 +125,7 @@ func (l *Load) watch(ctx context.Context) error {
 	}
 	select {
 	case <-done:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		return fmt.Errorf("%d of %d events came", got.Load(), watchers*writes)
 	}
 	took := time.Since(begin)
