@@ -277,11 +277,15 @@ func (a *Aggregator) Run(ctx context.Context, s Store) error {
 		}
 		a.mu.Unlock()
 		a.publish()
-		a.register(ctx, s)
+		var again <-chan time.Time
+		if a.register(ctx, s) {
+			again = time.After(askSoonest)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.changed:
+		case <-again:
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/apiextensions"
 )
 
 // automanaged labels the APIServices that the server keeps by itself.
@@ -22,7 +23,11 @@ type crd struct {
 }
 
 func (a *Aggregator) applyCustom(o kinds.Object, gone bool) {
-	d, ok := o.(*apiextensionsv1.CustomResourceDefinition)
+	var whole any = o
+	if p, packed := o.(*apiextensions.Packed); packed {
+		whole = p.Slim() // without schemas
+	}
+	d, ok := whole.(*apiextensionsv1.CustomResourceDefinition)
 	if !ok {
 		return
 	}
@@ -92,8 +97,9 @@ func plan(custom map[string]*crd, have map[string]*apiregistrationv1.APIService)
 	return create, update, remove
 }
 
-// register carries the plan out. What fails is planned anew with the next change.
-func (a *Aggregator) register(ctx context.Context, s Store) {
+// register carries the plan out. It returns whether there was anything to do: then it
+// is looked at again, since a write may fail, or find what is about to go.
+func (a *Aggregator) register(ctx context.Context, s Store) (did bool) {
 	a.mu.Lock()
 	create, update, remove := plan(a.custom, a.services)
 	a.mu.Unlock()
@@ -111,4 +117,5 @@ func (a *Aggregator) register(ctx context.Context, s Store) {
 	for _, name := range remove {
 		note(name, s.Delete(ctx, name))
 	}
+	return len(create)+len(update)+len(remove) > 0
 }
