@@ -25,8 +25,8 @@ func TestCustomKinds(t *testing.T) {
 	if status != 201 {
 		t.Fatalf("%d %s", status, body)
 	}
-	s.handlers["/v2"] = s.review(patch(`[{"op":"add","path":"/spec/by","value":"hook"},{"op":"add","path":"/spec/unknown","value":1}]`))
-	s.handlers["/x"] = s.review(func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {})
+	s.handle("/v2", s.review(patch(`[{"op":"add","path":"/spec/by","value":"hook"},{"op":"add","path":"/spec/unknown","value":1}]`)))
+	s.handle("/x", s.review(func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {}))
 	k.mutate("m", s.mutating("a.example.com", "/v2", rule("example.com", "v2", "things", admissionv1.Create)))
 	k.validate("v", s.validating("b.example.com", "/x", rule("example.com", "*", "things")))
 	k.make(&admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: admissionv1.MutatingAdmissionPolicySpec{

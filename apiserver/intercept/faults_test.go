@@ -93,7 +93,7 @@ func TestFaultyWebhooks(t *testing.T) {
 		for _, policy := range []admissionv1.FailurePolicyType{admissionv1.Fail, admissionv1.Ignore} {
 			t.Run(c.name+"/"+string(policy), func(t *testing.T) {
 				k := newCluster(t)
-				s.handlers = map[string]http.HandlerFunc{"/x": c.handler}
+				s.handle("/x", c.handler)
 				w := s.validating("a.example.com", "/x", rule("", "v1", "configmaps"))
 				w.FailurePolicy = &policy
 				if c.change != nil {
@@ -166,7 +166,7 @@ func TestFaultyPatches(t *testing.T) {
 		for _, policy := range []admissionv1.FailurePolicyType{admissionv1.Fail, admissionv1.Ignore} {
 			t.Run(c.name+"/"+string(policy), func(t *testing.T) {
 				k, s := newCluster(t), newServer(t)
-				s.handlers["/x"] = s.review(c.respond)
+				s.handle("/x", s.review(c.respond))
 				w := s.mutating("a.example.com", "/x", rule("", "v1", "configmaps"))
 				w.FailurePolicy = &policy
 				k.mutate("c", w)

@@ -148,6 +148,13 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
+// handle sets a path's handler, also while an earlier one still answers.
+func (s *server) handle(path string, h http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers[path] = h
+}
+
 // review makes a handler of a decision over a review.
 func (s *server) review(f func(in *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

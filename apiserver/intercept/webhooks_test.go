@@ -64,7 +64,7 @@ func pod(name string) *corev1.Pod {
 // everything was told.
 func TestWhatWebhooksSee(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/x"] = s.review(allow)
+	s.handle("/x", s.review(allow))
 	k.make(deployment("d"))
 	for _, name := range []string{"p", "q"} {
 		k.make(pod(name))
@@ -125,14 +125,14 @@ func TestWhatWebhooksSee(t *testing.T) {
 func TestUserAndBetaReview(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
 	version := ""
-	s.handlers["/x"] = func(w http.ResponseWriter, r *http.Request) {
+	s.handle("/x", func(w http.ResponseWriter, r *http.Request) {
 		if got := r.URL.Query().Get("timeout"); got != "7s" {
 			t.Errorf("timeout %q", got)
 		}
 		s.review(func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {
 			version = r.Header.Get("Content-Type")
 		})(w, r)
-	}
+	})
 	w := s.validating("a.example.com", "/x", rule("", "v1", "configmaps"))
 	w.AdmissionReviewVersions, w.TimeoutSeconds = []string{"v9", "v1beta1", "v1"}, ptr.To[int32](7)
 	k.validate("c", w)
@@ -155,8 +155,8 @@ func TestUserAndBetaReview(t *testing.T) {
 // in the old form, unless it wants exact matches.
 func TestEquivalentVersions(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/x"] = s.review(allow)
-	s.handlers["/m"] = s.review(patch(`[{"op":"add","path":"/spec/replicas","value":7}]`))
+	s.handle("/x", s.review(allow))
+	s.handle("/m", s.review(patch(`[{"op":"add","path":"/spec/replicas","value":7}]`)))
 	hook := s.validating("a.example.com", "/x", rule("extensions", "v1beta1", "deployments"))
 	exact := s.validating("b.example.com", "/x", rule("extensions", "v1beta1", "deployments"))
 	exact.MatchPolicy = ptr.To(admissionv1.Exact)
@@ -183,13 +183,13 @@ func TestEquivalentVersions(t *testing.T) {
 func TestSelection(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
 	asked := map[string]bool{}
-	s.handlers["/x"] = s.review(allow)
+	s.handle("/x", s.review(allow))
 	add := func(name string, change func(*admissionv1.ValidatingWebhook)) admissionv1.ValidatingWebhook {
-		s.handlers["/"+name] = s.review(func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {
+		s.handle("/"+name, s.review(func(*admissionreview.AdmissionRequest, *admissionreview.AdmissionResponse) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			asked[name] = true
-		})
+		}))
 		w := s.validating(name+".example.com", "/"+name, rule("*", "*", "*"))
 		change(&w)
 		return w
@@ -247,7 +247,7 @@ func TestConditionThatFails(t *testing.T) {
 		admissionv1.Ignore: "",
 	} {
 		k, s := newCluster(t), newServer(t)
-		s.handlers["/x"] = s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false })
+		s.handle("/x", s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false }))
 		w := s.validating("a.example.com", "/x", rule("", "v1", "configmaps"))
 		w.FailurePolicy, w.MatchConditions = &policy, []admissionv1.MatchCondition{{Name: "c", Expression: "object.spec.none == 1"}}
 		k.validate("c", w)
@@ -275,7 +275,8 @@ func TestRefusals(t *testing.T) {
 				out.Allowed, out.Result = false, result
 			})
 		}
-		s.handlers["/a"], s.handlers["/b"] = no(c.result), no(&metav1.Status{Message: "second"})
+		s.handle("/a", no(c.result))
+		s.handle("/b", no(&metav1.Status{Message: "second"}))
 		k.validate("z", s.validating("b.example.com", "/b", rule("", "v1", "configmaps")))
 		k.validate("c", s.validating("a.example.com", "/a", rule("", "v1", "configmaps")))
 		_, err := k.create(configMap("m"))
@@ -288,7 +289,7 @@ func TestRefusals(t *testing.T) {
 // TestDryRun: a webhook with side effects cannot take part, whatever its policy.
 func TestDryRun(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/x"] = s.review(allow)
+	s.handle("/x", s.review(allow))
 	w := s.mutating("a.example.com", "/x", rule("", "v1", "configmaps"))
 	k.mutate("c", w)
 	if _, err := k.create(configMap("m"), metav1.DryRunAll); err != nil {
@@ -338,14 +339,14 @@ func TestMutation(t *testing.T) {
 	k, s := newCluster(t, recorder{&notes}, plugin), newServer(t)
 	var order []string
 	step := func(name string, f func(data map[string]string, out *admissionreview.AdmissionResponse)) string {
-		s.handlers["/"+name] = s.review(func(in *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) {
+		s.handle("/"+name, s.review(func(in *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) {
 			var m corev1.ConfigMap
 			if err := json.Unmarshal(in.Object.Raw, &m); err != nil {
 				t.Error(err)
 			}
 			order = append(order, name)
 			f(m.Data, out)
-		})
+		}))
 		return "/" + name
 	}
 	set := func(key, value string) func(map[string]string, *admissionreview.AdmissionResponse) {
@@ -397,9 +398,9 @@ func TestMutation(t *testing.T) {
 		t.Errorf("audit got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(wantNotes, "\n"))
 	}
 	// The same over HTTP has the warning, even where a later webhook refuses.
-	s.handlers["/no"] = s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) {
+	s.handle("/no", s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) {
 		out.Allowed, out.Warnings = false, []string{"and so was I"}
-	})
+	}))
 	k.validate("v", s.validating("no.example.com", "/no", maps))
 	status, warnings, _ := k.ask("POST", "/api/v1/namespaces/default/configmaps", "application/json", `{"metadata":{"name":"n"},"data":{"x":"y"}}`)
 	if status != 400 || !reflect.DeepEqual(warnings, []string{`299 - "third was here"`, `299 - "and so was I"`}) {
@@ -412,8 +413,8 @@ func TestViewsAreMutated(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
 	k.make(deployment("d"))
 	k.make(pod("p"))
-	s.handlers["/scale"] = s.review(patch(`[{"op":"replace","path":"/spec/replicas","value":9}]`))
-	s.handlers["/bind"] = s.review(patch(`[{"op":"add","path":"/metadata/annotations","value":{"by":"hook"}}]`))
+	s.handle("/scale", s.review(patch(`[{"op":"replace","path":"/spec/replicas","value":9}]`)))
+	s.handle("/bind", s.review(patch(`[{"op":"add","path":"/metadata/annotations","value":{"by":"hook"}}]`)))
 	k.mutate("c", s.mutating("a.example.com", "/scale", rule("apps", "v1", "deployments/scale")), s.mutating("b.example.com", "/bind", rule("", "v1", "pods/binding")))
 	status, _, body := k.ask("PATCH", "/apis/apps/v1/namespaces/default/deployments/d/scale", "application/merge-patch+json", `{"spec":{"replicas":3}}`)
 	if status != 200 || !strings.Contains(body, `"replicas":9`) {
@@ -433,7 +434,7 @@ func TestViewsAreMutated(t *testing.T) {
 func TestStreams(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
 	k.make(pod("p"))
-	s.handlers["/x"] = s.review(patch(`[{"op":"add","path":"/command/-","value":"--safe"}]`))
+	s.handle("/x", s.review(patch(`[{"op":"add","path":"/command/-","value":"--safe"}]`)))
 	k.mutate("c", s.mutating("a.example.com", "/x", rule("", "v1", "pods/*", admissionv1.Connect)))
 	status, _, body := k.ask("POST", "/api/v1/namespaces/default/pods/p/exec?command=ls&command=-l&container=c&stdout=true", "", "")
 	if status != 200 || body != "command=ls&command=-l&command=--safe&container=c&stdout=true" {
@@ -452,8 +453,8 @@ func TestStreams(t *testing.T) {
 // one for evictions is.
 func TestEvictionIsNoDeletion(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/no"] = s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false })
-	s.handlers["/yes"] = s.review(allow)
+	s.handle("/no", s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false }))
+	s.handle("/yes", s.review(allow))
 	k.make(pod("p"))
 	k.validate("c", s.validating("a.example.com", "/no", rule("", "v1", "pods", admissionv1.Delete)), s.validating("b.example.com", "/yes", rule("", "v1", "pods/eviction", admissionv1.Create)))
 	p := k.kind(pod("p"))
@@ -468,7 +469,7 @@ func TestEvictionIsNoDeletion(t *testing.T) {
 // TestManagedFields: a webhook that makes them unreadable is undone, with a warning.
 func TestManagedFields(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/x"] = s.review(patch(`[{"op":"add","path":"/metadata/managedFields/0/fieldsType","value":"none"}]`))
+	s.handle("/x", s.review(patch(`[{"op":"add","path":"/metadata/managedFields/0/fieldsType","value":"none"}]`)))
 	k.mutate("c", s.mutating("a.example.com", "/x", rule("", "v1", "configmaps")))
 	status, warnings, body := k.ask("POST", "/api/v1/namespaces/default/configmaps", "application/json", `{"metadata":{"name":"n"},"data":{"x":"y"}}`)
 	if status != 201 || len(warnings) != 1 || !strings.Contains(warnings[0], ".metadata.managedFields was in an invalid state after admission") || !strings.Contains(body, `"f:data"`) {
@@ -479,8 +480,8 @@ func TestManagedFields(t *testing.T) {
 // TestMetrics: a call, a refusal and a failure are counted under Kubernetes' names.
 func TestMetrics(t *testing.T) {
 	k, s := newCluster(t), newServer(t)
-	s.handlers["/no"] = s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false })
-	s.handlers["/yes"] = s.review(allow)
+	s.handle("/no", s.review(func(_ *admissionreview.AdmissionRequest, out *admissionreview.AdmissionResponse) { out.Allowed = false }))
+	s.handle("/yes", s.review(allow))
 	broken := s.mutating("broken.example.com", "/none", rule("", "v1", "configmaps"))
 	broken.FailurePolicy = ptr.To(admissionv1.Ignore)
 	k.mutate("c", broken, s.mutating("yes.example.com", "/yes", rule("", "v1", "configmaps")))
