@@ -118,25 +118,26 @@ func identify(configuration, name string, ids map[string]int) string {
 var scope = expression.Scope{HasAuthorizer: true}
 
 func (p *Plugins) mutatingHook(configuration string, w *admissionv1.MutatingWebhook, ids map[string]int) *hook {
-	return &hook{
-		configuration: configuration, name: w.Name, id: identify(configuration, w.Name, ids),
-		target:     target(&w.ClientConfig),
-		criteria:   match.Hook(w.Rules, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector),
-		conditions: match.NewConditions(w.MatchConditions, w.FailurePolicy, "webhook", "admit", w.Name, expression.Plain, scope, p.metrics),
-		ignore:     ptr.Deref(w.FailurePolicy, "") == admissionv1.Ignore,
-		effects:    w.SideEffects,
-		timeout:    time.Duration(ptr.Deref(w.TimeoutSeconds, 0)) * time.Second,
-		reviews:    w.AdmissionReviewVersions,
-		reinvoke:   ptr.Deref(w.ReinvocationPolicy, "") == admissionv1.IfNeededReinvocationPolicy,
-	}
+	h := p.hook(configuration, &admissionv1.ValidatingWebhook{
+		Name: w.Name, ClientConfig: w.ClientConfig, Rules: w.Rules, FailurePolicy: w.FailurePolicy, MatchPolicy: w.MatchPolicy,
+		NamespaceSelector: w.NamespaceSelector, ObjectSelector: w.ObjectSelector, SideEffects: w.SideEffects,
+		TimeoutSeconds: w.TimeoutSeconds, AdmissionReviewVersions: w.AdmissionReviewVersions, MatchConditions: w.MatchConditions,
+	}, "admit", ids)
+	h.reinvoke = ptr.Deref(w.ReinvocationPolicy, "") == admissionv1.IfNeededReinvocationPolicy
+	return h
 }
 
 func (p *Plugins) validatingHook(configuration string, w *admissionv1.ValidatingWebhook, ids map[string]int) *hook {
+	return p.hook(configuration, w, "validating", ids)
+}
+
+// hook compiles what both sorts of webhooks say; sort is theirs in metrics.
+func (p *Plugins) hook(configuration string, w *admissionv1.ValidatingWebhook, sort string, ids map[string]int) *hook {
 	return &hook{
 		configuration: configuration, name: w.Name, id: identify(configuration, w.Name, ids),
 		target:     target(&w.ClientConfig),
 		criteria:   match.Hook(w.Rules, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector),
-		conditions: match.NewConditions(w.MatchConditions, w.FailurePolicy, "webhook", "validating", w.Name, expression.Plain, scope, p.metrics),
+		conditions: match.NewConditions(w.MatchConditions, w.FailurePolicy, "webhook", sort, w.Name, expression.Plain, scope, p.metrics),
 		ignore:     ptr.Deref(w.FailurePolicy, "") == admissionv1.Ignore,
 		effects:    w.SideEffects,
 		timeout:    time.Duration(ptr.Deref(w.TimeoutSeconds, 0)) * time.Second,
