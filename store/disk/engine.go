@@ -34,17 +34,18 @@ type engine struct {
 }
 
 // openEngine opens the database and reads how far it goes.
-func openEngine(dir string, o Options) (e *engine, revision, compacted int64, err error) {
+func openEngine(dir string, o Options) (_ *engine, revision, compacted int64, err error) {
 	if err := checkTails(o.fs, dir, o.Logger); err != nil {
 		return nil, 0, 0, err
 	}
-	e = &engine{
+	e := &engine{
 		fence: &fence{FS: o.fs}, log: o.Logger, failed: make(chan struct{}),
 		batches: make(chan *pebble.Batch, 1), written: make(chan error, 1),
 	}
 	err = e.run(func() error {
-		var err error
-		e.db, err = pebble.Open(dir, e.options(o))
+		// Where the engine fails meanwhile, this goes on after run has returned.
+		db, err := pebble.Open(dir, e.options(o))
+		e.db = db
 		return err
 	})
 	if err != nil {

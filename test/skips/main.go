@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,18 @@ var given = []string{"root", "kubectl", "/bin/busybox", "runc"}
 
 type event struct {
 	Action, Package, Test, Output string
+}
+
+// unended returns the keys of a package's tests in output, in order.
+func unended(output map[string][]string, pkg string) []string {
+	var keys []string
+	for key := range output {
+		if strings.HasPrefix(key, pkg+" ") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 func main() {
@@ -46,6 +59,12 @@ func main() {
 			failures++
 			fmt.Print(strings.Join(output[key], ""))
 			delete(output, key)
+			if e.Test == "" { // a process that died inside a test says nothing of that test's end
+				for _, key := range unended(output, e.Package) {
+					fmt.Printf("did not end: %s\n%s", key, strings.Join(output[key], ""))
+					delete(output, key)
+				}
+			}
 		case "skip":
 			if e.Test != "" {
 				skipped = append(skipped, key+": "+strings.TrimSpace(strings.Join(output[key], "")))
