@@ -87,7 +87,7 @@ bench: build ## every figure of doc/performance.md beside its budget
 recorded: ## answers of a real Kubernetes beside ours
 	$(GO) test -count=1 -v -run Recorded ./test/recorded
 
-recorded-docker: monitor ## answers of a real Docker Engine beside ours; needs root
+recorded-docker: build ## answers of a real Docker Engine beside ours; needs root
 	$(GO) test -count=1 -timeout 30m -v -run RecordedDocker ./test/recordeddocker
 
 clean:

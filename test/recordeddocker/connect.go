@@ -12,6 +12,10 @@ import (
 
 // Engine is where an engine listens.
 type Engine struct {
+	// Listen makes the listener of the registry that a file asks for, where the
+	// engine can reach it; nil is net.Listen.
+	Listen func(network, address string) (net.Listener, error)
+
 	network, address string
 	client           *http.Client
 }

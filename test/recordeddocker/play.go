@@ -78,7 +78,11 @@ func Play(ctx context.Context, e *Engine, f *File) ([]Result, error) {
 		p.root = regexp.MustCompile(regexp.QuoteMeta(root) + `[^\s":]*`)
 	}
 	if f.Registry {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		listen := e.Listen
+		if listen == nil {
+			listen = net.Listen
+		}
+		l, err := listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
