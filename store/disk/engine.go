@@ -68,10 +68,10 @@ const memTable = 4 << 20
 // blocks are read.
 func (e *engine) options(o Options) *pebble.Options {
 	po := &pebble.Options{
-		FS:                 e.fence,
-		Comparer:           order,
-		Logger:             pebbleLogger{e},
-		FormatMajorVersion: pebble.FormatValueSeparation,
+		FS:                          e.fence,
+		Comparer:                    order,
+		Logger:                      pebbleLogger{e},
+		FormatMajorVersion:          pebble.FormatValueSeparation,
 		CacheSize:                   o.CacheSize,
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 4,
