@@ -18,6 +18,9 @@ const (
 	DefaultRunDir  = "/run/skiff"
 )
 
+// DockerSocket is the name of the Docker API's socket in the run directory.
+const DockerSocket = "docker.sock"
+
 // ConfigFile is the name of the file in the data directory that keeps the choices
 // of a start.
 const ConfigFile = "config.json"

@@ -70,9 +70,13 @@ func printStatus(w io.Writer, s *localapi.Status, output string) error {
 	}
 	up := time.Since(s.StartedAt).Round(time.Second)
 	fmt.Fprintf(w, "skiff %s is %s, up %s (process %d)\n", s.Version, ready, up, s.PID)
-	fmt.Fprintf(w, "  api       %s\n  node      %s (%s)\n  runtime   %s\n", s.API, s.Node, s.NodeIP, s.Runtime)
-	fmt.Fprintf(w, "  pods      %s, %d pods, %d containers running\n", s.PodCIDR, s.Pods, s.Running)
-	fmt.Fprintf(w, "  services  %s, DNS %s\n", s.Services, s.DNS)
+	if s.API != "" {
+		fmt.Fprintf(w, "  api       %s\n  node      %s (%s)\n  runtime   %s\n", s.API, s.Node, s.NodeIP, s.Runtime)
+		fmt.Fprintf(w, "  pods      %s, %d pods, %d containers running\n", s.PodCIDR, s.Pods, s.Running)
+		fmt.Fprintf(w, "  services  %s, DNS %s\n", s.Services, s.DNS)
+	} else {
+		fmt.Fprintf(w, "  engine    alone, without a cluster; %d containers running\n  runtime   %s\n", s.Running, s.Runtime)
+	}
 	fmt.Fprintf(w, "  memory    %.1f MB\n  data      %s\n", float64(s.RSS)/1e6, s.DataDir)
 	fmt.Fprintf(w, "  names     %s in those of interfaces, nftables and control groups\n", s.Instance)
 	for _, p := range s.Parts {

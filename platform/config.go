@@ -52,6 +52,11 @@ type Config struct {
 	// DisableNode leaves out everything but the control plane.
 	DisableNode bool `json:"disableNode,omitempty"`
 
+	// DockerSocket is a second place for the socket of the Docker API.
+	DockerSocket string `json:"dockerSocket,omitempty"`
+	// EngineOnly runs containers without a cluster.
+	EngineOnly bool `json:"-"`
+
 	// was is where the state lay in the last start; "" if there was none.
 	was string
 	// Limits of the API server's requests; see doc/fairness.md.
@@ -86,7 +91,6 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ServiceCIDR, "service-cidr", defaultServices, "addresses of services; a free range is taken where nothing is given")
 	fs.StringVar(&c.NodePorts, "node-ports", "30000-32767", "ports of NodePort services")
 	fs.StringVar(&c.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster")
-	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.BoolVar(&c.OldVersions, "old-api-versions", true, "serve API versions that Kubernetes has removed, such as extensions/v1beta1, and welcome old manifests (doc/differences.md)")
 	fs.StringVar(&c.StaticPods, "static-pods", "", "directory of manifests of pods that this node runs by itself")
 	fs.StringVar(&c.Datastore, "datastore", "", "where the state lies: disk (the data directory) or etcd://HOST:PORT[,HOST:PORT...][/PREFIX] (default disk)")
@@ -102,7 +106,7 @@ func (c *Config) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.MaxMutating, "max-mutating-requests-inflight", apiserver.DefaultMaxMutating, "how many writing requests the API serves at once; 0 means no bound")
 	fs.Float64Var(&c.GoawayChance, "goaway-chance", 0, "how probable it is that an HTTP/2 client is told to connect anew after an answer, so that clients spread over the servers behind a load balancer; 0 to 0.02, 0 with one server")
 	fs.BoolVar(&c.Fairness, "enable-priority-and-fairness", true, "let requests wait for each other by FlowSchemas and PriorityLevelConfigurations")
-	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	c.engineFlags(fs)
 	c.identityConfig.flags(fs)
 }
 
@@ -152,7 +156,7 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
 		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain", "static-pods": "staticPods",
 		"datastore": "datastore", "datastore-cafile": "datastoreCAFile", "datastore-certfile": "datastoreCertFile", "datastore-keyfile": "datastoreKeyFile",
-		"etcd-listen": "etcdListen", "etcd-peer-listen": "etcdPeerListen", "encryption-provider-config": "encryptionProviderConfig"} {
+		"etcd-listen": "etcdListen", "etcd-peer-listen": "etcdPeerListen", "encryption-provider-config": "encryptionProviderConfig", "docker-socket": "dockerSocket"} {
 		v, ok := last[key].(string)
 		if !ok || v == "" || strings.HasPrefix(name, "datastore") && c.ClusterInit {
 			continue

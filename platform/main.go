@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
 	"syscall"
 
@@ -25,7 +24,7 @@ const kubernetesVersion = "v1.36.3"
 // Main runs the command line and returns the exit code.
 func Main(args []string) int {
 	c := &Config{}
-	return cli.Run(context.Background(), args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c), datastoreCommand(c), secretsCommand(c))
+	return cli.Run(context.Background(), args, &c.Dirs, upCommand(c), downCommand(c), resetCommand(c), datastoreCommand(c), secretsCommand(c), engineCommand(c), dockerEnvCommand(c))
 }
 
 // orderly gives a command a context that ends with SIGINT or SIGTERM. Only those
@@ -59,16 +58,7 @@ foreground; ending it leaves the containers running.`,
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
-			if background && os.Getenv(reportEnv) == "" {
-				return quiet(detach(cmd.Context(), c, os.Args[1:], cmd.OutOrStdout()))
-			}
-			if background {
-				// No working directory is kept busy by what runs on.
-				if err := os.Chdir("/"); err != nil {
-					return err
-				}
-			}
-			return quiet(run(cmd.Context(), c, cmd.OutOrStdout()))
+			return quiet(runOrDetach(cmd, c, background))
 		}),
 	}
 	c.flags(cmd.Flags())

@@ -17,6 +17,7 @@ import (
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/network"
@@ -51,6 +52,7 @@ type process struct {
 	engine       *local.Local
 	network      *network.Network
 	node         *node.Node
+	docker       *dockerapi.Server
 
 	// adopted tells that containers of an earlier process ran when this one began.
 	adopted bool
@@ -91,11 +93,15 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
 		{"start the node", p.startNode},
+		{"serve the Docker API", p.serveDocker},
 		{"answer local commands", p.startLocal},
 		{"open the API to pods", p.openToPods},
 		{"wait until the node is ready", p.waitReady},
 	} {
 		if p.cfg.DisableNode && slices.Contains(ofNodes, step.name) {
+			continue
+		}
+		if p.cfg.EngineOnly && !slices.Contains(ofEngine, step.name) {
 			continue
 		}
 		if err := s.run(ctx, step.name, step.do); err != nil {
@@ -106,7 +112,10 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 }
 
 // ofNodes are the steps that a control plane alone leaves out.
-var ofNodes = []string{"open the container engine", "connect the network", "start the node", "open the API to pods", "wait until the node is ready"}
+var ofNodes = []string{"open the container engine", "connect the network", "start the node", "serve the Docker API", "open the API to pods", "wait until the node is ready"}
+
+// ofEngine are the steps of an engine without a cluster.
+var ofEngine = []string{"check the machine", "take the data directory", "open the container engine", "serve the Docker API", "answer local commands"}
 
 // serveTLS serves h on l as a part of the process.
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {

@@ -19,23 +19,24 @@ func (p *process) status(ctx context.Context) localapi.Status {
 		Ready:     p.ready.Load(),
 		Instance:  p.instance,
 		DataDir:   p.cfg.Data,
-		API:       "https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort())),
-		Node:      p.cfg.NodeName,
-		NodeIP:    p.nodeIP.String(),
-		PodCIDR:   p.cfg.PodCIDR,
-		Services:  p.cfg.ServiceCIDR,
-		DNS:       p.dns.String(),
 		Steps:     p.steps,
 		Parts:     p.partStates(),
+	}
+	if !p.cfg.EngineOnly {
+		s.API = "https://" + net.JoinHostPort(p.nodeIP.String(), strconv.Itoa(p.apiPort()))
+		s.Node, s.NodeIP, s.PodCIDR, s.Services, s.DNS = p.cfg.NodeName, p.nodeIP.String(), p.cfg.PodCIDR, p.cfg.ServiceCIDR, p.dns.String()
 	}
 	for _, pid := range s.PIDs {
 		s.RSS += residentBytes(pid)
 	}
-	if p.node == nil || p.engine == nil {
+	if p.engine == nil {
 		return s // a control plane alone
 	}
 	path, version := p.engine.Runtime()
-	s.Runtime, s.Pods = path+" "+version, len(p.node.Pods())
+	s.Runtime = path + " " + version
+	if p.node != nil {
+		s.Pods = len(p.node.Pods())
+	}
 	containers, err := p.engine.List(ctx, nil)
 	if err != nil {
 		p.tel.Log.Warn("list containers", "error", err)

@@ -1,0 +1,90 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"skiff.dev/skiff/cli"
+	"skiff.dev/skiff/engine/dockerapi"
+	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/swarm"
+	"skiff.dev/skiff/engine/dockerapi/volumes"
+)
+
+// dockerAreas is the list of the areas of the Docker API, in the order in which
+// their routes are tried. It is called when the first request comes.
+func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
+	events := new(event.Hub)
+	log := p.tel.For("docker").Log
+	vols, err := volumes.Open(volumes.Options{Root: filepath.Join(p.cfg.Data, "docker", "volumes"), Events: events, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return []dockerapi.Area{volumes.New(vols), swarm.New()}, nil
+}
+
+// serveDocker listens for clients of the Docker Engine API.
+func (p *process) serveDocker(context.Context) (func(), error) {
+	tel := p.tel.For("docker")
+	p.docker = dockerapi.New(dockerapi.Options{Version: Version, Areas: p.dockerAreas, Log: tel.Log})
+	srv := &http.Server{
+		Handler: p.docker, ReadHeaderTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 20, ErrorLog: quietLog(tel),
+	}
+	undo := func() {
+		errs := errors.Join(srv.Close(), p.docker.Close())
+		if errs != nil {
+			tel.Log.Warn("stop serving the Docker API", "err", errs)
+		}
+	}
+	paths := []string{filepath.Join(p.cfg.Run, cli.DockerSocket)}
+	if p.cfg.DockerSocket != "" && p.cfg.DockerSocket != paths[0] {
+		paths = append(paths, p.cfg.DockerSocket)
+	}
+	for _, path := range paths {
+		l, err := listenDocker(path)
+		if err != nil {
+			return undo, err
+		}
+		go srv.Serve(l) //nolint:errcheck // ends with ErrServerClosed
+	}
+	return undo, nil
+}
+
+// listenDocker makes the socket: for root, and for the group docker where there is
+// one. A socket on which somebody answers is not taken away.
+func listenDocker(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, &Fault{What: fmt.Sprintf("another program serves %s", path), Do: "stop that program, or give another place with --docker-socket"}
+	}
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket == 0 {
+		return nil, &Fault{What: fmt.Sprintf("%s exists and is no socket", path), Do: "give another place with --docker-socket"}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	mode := os.FileMode(0o600)
+	if g, err := user.LookupGroup("docker"); err == nil {
+		gid, err := strconv.Atoi(g.Gid)
+		if err == nil && os.Chown(path, 0, gid) == nil {
+			mode = 0o660
+		}
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
