@@ -160,6 +160,9 @@ func (p *play) compare(s *Step, a answer) Result {
 	if a.err != nil {
 		r.Got.Body = map[string]any{"cut off": a.err.Error(), "before it": r.Got.Body}
 	}
+	if r.Want.Body == nil && r.Got.Body == "" {
+		r.Want.Body = ""
+	}
 	r.Equal = tree.Canonical(r.Got) == tree.Canonical(r.Want)
 	return r
 }
