@@ -40,7 +40,11 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, volumes.New(vols), swarm.New()}, nil
+	imgs, err := p.dockerImages(events)
+	if err != nil {
+		return nil, err
+	}
+	return []dockerapi.Area{about, imgs, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the
