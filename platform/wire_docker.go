@@ -36,11 +36,12 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 		return nil, err
 	}
 	sys.Volumes = vols
-	about, err := system.New(*sys)
+	imgs, err := p.dockerImages(events)
 	if err != nil {
 		return nil, err
 	}
-	imgs, err := p.dockerImages(events)
+	sys.Images = imgs
+	about, err := system.New(*sys)
 	if err != nil {
 		return nil, err
 	}

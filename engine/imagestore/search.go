@@ -63,7 +63,7 @@ func (s *Store) Search(ctx context.Context, index, term string, limit int, o eng
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("Unexpected status code %d", resp.StatusCode) //nolint:staticcheck // Docker's words
+		return nil, fmt.Errorf("registry index: unexpected status code %d", resp.StatusCode)
 	}
 	var out struct{ Results []engine.SearchResult }
 	if err := json.Unmarshal(body, &out); err != nil {

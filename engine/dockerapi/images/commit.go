@@ -134,7 +134,6 @@ func specConfig(c *container.Config) dockerspec.DockerOCIImageConfig {
 	var out dockerspec.DockerOCIImageConfig
 	out.User, out.Env, out.Entrypoint, out.Cmd = c.User, c.Env, c.Entrypoint, c.Cmd
 	out.Volumes, out.WorkingDir, out.Labels, out.StopSignal = c.Volumes, c.WorkingDir, c.Labels, c.StopSignal
-	out.ArgsEscaped = c.ArgsEscaped
 	out.OnBuild, out.Shell, out.Healthcheck = c.OnBuild, c.Shell, c.Healthcheck
 	if len(c.ExposedPorts) > 0 {
 		out.ExposedPorts = map[string]struct{}{}
