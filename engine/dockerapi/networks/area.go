@@ -162,18 +162,11 @@ func (a *Area) list(w http.ResponseWriter, r *route.Request) error {
 	if err != nil {
 		return err
 	}
-	out := []network.Inspect{}
+	out := []network.Summary{}
 	for _, n := range all {
 		if want(n) {
-			out = append(out, network.Inspect{Network: plain(n), Containers: map[string]network.EndpointResource{}})
+			out = append(out, network.Summary{Network: plain(n)})
 		}
-	}
-	if r.Since(statusSince) {
-		short := make([]network.Summary, len(out))
-		for i := range out {
-			short[i].Network = out[i].Network
-		}
-		return route.WriteJSON(w, http.StatusOK, short)
 	}
 	return route.WriteJSON(w, http.StatusOK, out)
 }
