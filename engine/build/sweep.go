@@ -1,0 +1,56 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"skiff.dev/skiff/kernel/mount"
+)
+
+// sweep ends the containers of RUN that a process that was killed has left, takes
+// their mounts away and what contexts it was receiving.
+func (b *Builder) sweep() error {
+	if err := os.RemoveAll(b.contextsDir()); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(b.executorDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	mounted := filepath.Join(b.o.Root, "cachemounts")
+	if _, err := os.Stat(mounted); err == nil {
+		if err := mount.UnmountBelow(mounted); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		dir := filepath.Join(b.executorDir(), e.Name())
+		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
+			continue
+		}
+		out, err := exec.Command(b.o.Runtime(), "delete", "--force", e.Name()).CombinedOutput()
+		if err != nil {
+			// It may never have been made, or have been deleted.
+			b.tel.Log.Debug("a build's container is not deleted", "id", e.Name(), "err", err, "out", string(out))
+		}
+	}
+	if b.o.Cgroups != nil && b.o.CgroupParent != "" {
+		if err := b.o.Cgroups.Kill(b.o.CgroupParent); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("end containers of builds: %w", err)
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := mount.UnmountBelow(b.executorDir()); err != nil {
+		return err
+	}
+	return os.RemoveAll(b.executorDir())
+}
+
+// contextsDir has the contexts that clients are sending.
+func (b *Builder) contextsDir() string { return filepath.Join(b.o.Root, "contexts") }
