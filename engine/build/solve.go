@@ -45,6 +45,11 @@ type Request struct {
 	ShmSize    int64
 	Ulimits    []string // name=soft:hard
 	Limits     Resources
+	// SharedKey names where the context comes from: of one that was sent before only
+	// what has changed is copied. "" shares with all that have none.
+	SharedKey string
+	// NoImage makes nothing of the result but the cache.
+	NoImage bool
 	// InlineCache writes into the image what CacheFrom reads.
 	InlineCache bool
 	// Session has what builds ask for: secrets, SSH agents, credentials.
@@ -109,13 +114,13 @@ func noSpace(err error) error {
 }
 
 func (r *Request) options() (*client.SolveOpt, error) {
-	attrs, err := r.attrs()
+	attrs, err := r.Attrs()
 	if err != nil {
 		return nil, err
 	}
 	o := &client.SolveOpt{
 		Ref: r.ID, Frontend: "dockerfile.v0", FrontendAttrs: attrs, LocalMounts: map[string]fsutil.FS{},
-		Session: r.Session, Exports: r.Outputs, CacheExports: r.CacheTo,
+		Session: r.Session, SharedKey: r.SharedKey, Exports: r.Outputs, CacheExports: r.CacheTo,
 	}
 	if r.Context != nil {
 		o.LocalMounts["context"] = r.Context
@@ -126,7 +131,7 @@ func (r *Request) options() (*client.SolveOpt, error) {
 	case r.Context != nil:
 		o.LocalMounts["dockerfile"] = r.Context
 	}
-	if len(o.Exports) == 0 {
+	if len(o.Exports) == 0 && !r.NoImage {
 		image := client.ExportEntry{Type: exporterMoby, Attrs: map[string]string{}}
 		if len(r.Tags) > 0 {
 			image.Attrs[string(exptypes.OptKeyName)] = strings.Join(r.Tags, ",")
@@ -145,8 +150,8 @@ func (r *Request) options() (*client.SolveOpt, error) {
 	return o, nil
 }
 
-// attrs are the options of the Dockerfile frontend.
-func (r *Request) attrs() (map[string]string, error) {
+// Attrs are the options of the Dockerfile frontend.
+func (r *Request) Attrs() (map[string]string, error) {
 	a := map[string]string{"image-resolve-mode": "local"}
 	set := func(key, value string) {
 		if value != "" {

@@ -54,3 +54,14 @@ func (b *Builder) sweep() error {
 
 // contextsDir has the contexts that clients are sending.
 func (b *Builder) contextsDir() string { return filepath.Join(b.o.Root, "contexts") }
+
+// NewContext makes an empty directory for a client's files, which drop takes away.
+func (b *Builder) NewContext() (dir string, drop func() error, err error) {
+	if err := os.MkdirAll(b.contextsDir(), 0o700); err != nil {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp(b.contextsDir(), ""); err != nil {
+		return "", nil, err
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
