@@ -15,13 +15,20 @@ import (
 	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/swarm"
+	"skiff.dev/skiff/engine/dockerapi/volumes"
 )
 
 // dockerAreas is the list of the areas of the Docker API, in the order in which
 // their routes are tried. It is called when the first request comes.
 func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
-	_ = new(event.Hub)
-	return []dockerapi.Area{}, nil
+	events := new(event.Hub)
+	log := p.tel.For("docker").Log
+	vols, err := volumes.Open(volumes.Options{Root: filepath.Join(p.cfg.Data, "docker", "volumes"), Events: events, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return []dockerapi.Area{volumes.New(vols), swarm.New()}, nil
 }
 
 // serveDocker listens for clients of the Docker Engine API.
