@@ -46,8 +46,8 @@ type Network interface {
 type Options struct {
 	Root  string // what lasts: cache records, and what is being made
 	Store Store
-	// Runtime is the path of the OCI runtime; it is asked when the first build begins.
-	Runtime func() string
+	// Runtime is asked when the first build begins.
+	Runtime func() Runtime
 	// CgroupParent is the group below which build containers are.
 	CgroupParent string
 	Cgroups      cgroup.Tree

@@ -70,7 +70,7 @@ func (r *rig) open() {
 		r.Fatal(err)
 	}
 	r.builder, err = build.New(build.Options{
-		Root: filepath.Join(r.dir, "build"), Store: r.store, Runtime: func() string { return ociRuntime(r) },
+		Root: filepath.Join(r.dir, "build"), Store: r.store, Runtime: func() build.Runtime { return ociRuntime(r) },
 		CgroupParent: "/skiff-buildtest", Cgroups: tree,
 	})
 	if err != nil {
@@ -87,15 +87,21 @@ func (r *rig) close() {
 	}
 }
 
-// ociRuntime finds runc.
-func ociRuntime(t testing.TB) string {
-	for _, name := range []string{"runc"} {
-		if p, err := exec.LookPath(name); err == nil {
-			return p
+// ociRuntime finds crun or runc.
+func ociRuntime(t testing.TB) build.Runtime {
+	const unified = "/sys/fs/cgroup/unified"
+	if p, err := exec.LookPath("crun"); err == nil {
+		r := build.Runtime{Path: p, Crun: true}
+		if mounted, err := mount.IsMount(unified); err == nil && mounted {
+			r.Hide = unified
 		}
+		return r
 	}
-	t.Skip("needs runc")
-	return ""
+	p, err := exec.LookPath("runc")
+	if err != nil {
+		t.Skip("needs crun or runc")
+	}
+	return build.Runtime{Path: p}
 }
 
 // loadBusybox loads an image of the machine's static busybox.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"skiff.dev/skiff/kernel/mount"
@@ -25,17 +24,6 @@ func (b *Builder) sweep() error {
 	if _, err := os.Stat(mounted); err == nil {
 		if err := mount.UnmountBelow(mounted); err != nil {
 			return err
-		}
-	}
-	for _, e := range entries {
-		dir := filepath.Join(b.executorDir(), e.Name())
-		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-			continue
-		}
-		out, err := exec.Command(b.o.Runtime(), "delete", "--force", e.Name()).CombinedOutput()
-		if err != nil {
-			// It may never have been made, or have been deleted.
-			b.tel.Log.Debug("a build's container is not deleted", "id", e.Name(), "err", err, "out", string(out))
 		}
 	}
 	if b.o.Cgroups != nil && b.o.CgroupParent != "" {

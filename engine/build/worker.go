@@ -11,8 +11,6 @@ import (
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/executor/oci"
-	"github.com/moby/buildkit/executor/resources"
-	"github.com/moby/buildkit/executor/runcexecutor"
 	"github.com/moby/buildkit/exporter"
 	"github.com/moby/buildkit/session"
 	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
@@ -36,18 +34,7 @@ func (b *Builder) newWorker() (_ *worker, err error) {
 	ctx := b.o.Store.Context(background)
 	parts := b.o.Store.Parts()
 	networks := b.networks()
-	// It counts in control groups of version 2 alone, and does nothing with version 1.
-	monitor, err := resources.NewMonitor()
-	if err != nil {
-		return nil, err
-	}
-	exec, err := runcexecutor.New(runcexecutor.Opt{
-		Root:                b.executorDir(),
-		CommandCandidates:   []string{b.o.Runtime()},
-		ProcessMode:         oci.ProcessSandbox,
-		DefaultCgroupParent: b.o.CgroupParent,
-		ResourceMonitor:     monitor,
-	}, networks)
+	exec, err := newRunner(b.executorDir(), b.o.CgroupParent, b.o.Runtime(), networks)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +73,6 @@ func (b *Builder) newWorker() (_ *worker, err error) {
 		GarbageCollect:   parts.DB.GarbageCollect,
 		MetadataStore:    records,
 		MountPoolRoot:    filepath.Join(b.o.Root, "cachemounts"),
-		ResourceMonitor:  monitor,
 	})
 	if err != nil {
 		records.Close()

@@ -103,10 +103,6 @@ func (a *Area) build(w http.ResponseWriter, r *route.Request) error {
 			a.mu.Unlock()
 		}()
 	}
-	// The answer may begin while the context is still coming in.
-	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	out := route.NewMessages(w)
 	if p.buildkit {
 		return a.trace(ctx, r, p, out)
@@ -114,7 +110,7 @@ func (a *Area) build(w http.ResponseWriter, r *route.Request) error {
 	return a.classic(ctx, r, p, out)
 }
 
-func (a *Area) cancel(_ http.ResponseWriter, r *route.Request) error {
+func (a *Area) cancel(w http.ResponseWriter, r *route.Request) error {
 	id := r.Form.Get("id")
 	if id == "" {
 		return route.Invalidf("build ID not provided")
@@ -125,6 +121,8 @@ func (a *Area) cancel(_ http.ResponseWriter, r *route.Request) error {
 	if cancel != nil {
 		cancel()
 	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
 	return nil
 }
 

@@ -48,6 +48,9 @@ func (a *Area) classic(ctx context.Context, r *route.Request, p *params, out *ro
 	if err != nil {
 		return err
 	}
+	if err := pl.checkPatterns(dir); err != nil {
+		return err
+	}
 	b := &classicBuild{area: a, p: p, plan: pl, out: out, dir: dir, name: name, text: text, auth: readAuth(r.Header.Get("X-Registry-Config"))}
 	b.print = newPrinter(pl, b.say)
 	b.print.remove, b.print.fresh, b.print.baseID = p.remove, p.request.NoCache, b.baseID
@@ -225,7 +228,10 @@ func (b *classicBuild) failBuild(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return b.fail(0, errors.New("Build cancelled")) //nolint:staticcheck // Docker's words
 	}
-	i, ok := b.plan.stepAt(err, b.text)
+	i, ok := b.plan.stepAt(err)
+	if !ok {
+		i, ok = b.plan.adding(err.Error())
+	}
 	if !ok {
 		i, ok = b.print.failedStep()
 	}

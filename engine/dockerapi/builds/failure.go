@@ -11,7 +11,7 @@ import (
 )
 
 // stepAt finds the step that an error is of by the lines it carries.
-func (p *plan) stepAt(err error, text []byte) (int, bool) {
+func (p *plan) stepAt(err error) (int, bool) {
 	for _, src := range errdefs.Sources(err) {
 		for _, r := range src.Ranges {
 			for i := range p.steps {
@@ -24,9 +24,22 @@ func (p *plan) stepAt(err error, text []byte) (int, bool) {
 	return 0, false
 }
 
+// adding finds the step that adds a URL of which an error tells.
+func (p *plan) adding(text string) (int, bool) {
+	for i := range p.steps {
+		for _, f := range p.steps[i].files {
+			if strings.Contains(f, "://") && strings.Contains(text, fmt.Sprintf("%q", f)) {
+				return i, true
+			}
+		}
+	}
+	return 0, false
+}
+
 // Words of BuildKit's errors that have no types.
 var (
 	notFoundFile = regexp.MustCompile(`"/?([^"]*)": not found`)
+	noFile       = regexp.MustCompile(`lstat /?(\S+): no such file or directory`)
 	resolve      = regexp.MustCompile(`failed to resolve source metadata for (\S+): ((?s).*)`)
 	noUser       = regexp.MustCompile(`unable to find user (\S+): (.*)`)
 	noOwner      = regexp.MustCompile(`(?:invalid|unknown) (user|group)(?: index| name)?:? ?"?([^":]*)"?`)
@@ -92,6 +105,9 @@ func copyError(s *step, text string) error {
 		return fmt.Errorf("unable to convert uid/gid chown string to host mapping: can't find %s for %s %s: no such %s: %s", id, kind, m[2], kind, m[2])
 	}
 	m := notFoundFile.FindStringSubmatch(text)
+	if m == nil {
+		m = noFile.FindStringSubmatch(text)
+	}
 	if m == nil && strings.Contains(text, "no such file or directory") || m != nil && strings.ContainsAny(m[1], "*?[") {
 		return fmt.Errorf("%s failed: no source files were specified", verb)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -42,6 +44,8 @@ type step struct {
 	command     string // of run: as an error names it
 	// refused is why the classic builder would not do it.
 	refused error
+	// files are patterns of which one must find something in the context.
+	files []string
 }
 
 // plan is a Dockerfile cut into steps.
@@ -207,12 +211,16 @@ func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step
 	case *instructions.CopyCommand:
 		s.kind, s.layer = copies, 1
 		s.refused = checkCopy("COPY", c.SourcesAndDest, c.Chmod, c.Link, c.From == "")
+		if c.From == "" {
+			s.files = c.SourcePaths
+		}
 		if c.From != "" && s.refused == nil {
 			s.refused = checkFrom(c.From, stage, stages)
 		}
 	case *instructions.AddCommand:
 		s.kind, s.layer = copies, 1
 		s.refused = checkCopy("ADD", c.SourcesAndDest, c.Chmod, c.Link, true)
+		s.files = c.SourcePaths
 	case *instructions.ExposeCommand:
 		s.refused = checkPorts(c.Ports)
 	case *instructions.StopSignalCommand:
@@ -242,6 +250,30 @@ func checkCopy(verb string, files instructions.SourcesAndDest, chmod string, lin
 	}
 	if len(files.SourcePaths) > 1 && !strings.HasSuffix(files.DestPath, "/") && !strings.HasSuffix(files.DestPath, "/.") && files.DestPath != "." {
 		return fmt.Errorf("When using %s with more than one source file, the destination must be a directory and end with a /", verb) //nolint:staticcheck // Docker's words
+	}
+	return nil
+}
+
+// checkPatterns refuses patterns that find nothing in the context, which BuildKit
+// takes for nothing to copy.
+func (p *plan) checkPatterns(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for i := range p.steps {
+		s := &p.steps[i]
+		verb, _, _ := strings.Cut(s.text, " ")
+		for _, f := range s.files {
+			if s.refused != nil || !strings.ContainsAny(f, "*?[") || strings.ContainsAny(f, "$\\") {
+				continue
+			}
+			found, err := fs.Glob(root.FS(), strings.TrimLeft(path.Clean(f), "/"))
+			if err == nil && len(found) == 0 {
+				s.refused = fmt.Errorf("%s failed: no source files were specified", strings.ToUpper(verb))
+			}
+		}
 	}
 	return nil
 }

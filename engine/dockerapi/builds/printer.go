@@ -111,7 +111,7 @@ func (p *printer) take(s *client.SolveStatus) {
 		st.started = st.started || v.Started != nil
 		st.ended = st.ended || v.Completed != nil
 		st.cached = st.cached || v.Cached
-		if v.Error != "" {
+		if v.Error != "" && !strings.Contains(v.Error, "context canceled") {
 			st.failed = v.Error
 		}
 		if m := fromDigest.FindStringSubmatch(v.Name); m != nil {

@@ -28,6 +28,7 @@ const (
 	maxContextBytes   = 32 << 30
 	maxContextEntries = 1 << 20
 	maxDockerfile     = 4 << 20
+	maxPadding        = 1 << 20
 )
 
 // receive unpacks the archive of a client into dir, and nothing outside of it.
@@ -42,7 +43,12 @@ func receive(dir string, body io.Reader) error {
 		return err
 	}
 	defer in.Close()
-	return unpackContext(root, in, maxContextBytes, maxContextEntries)
+	if err := unpackContext(root, in, maxContextBytes, maxContextEntries); err != nil {
+		return err
+	}
+	// What follows the archive's end is padding: the connection is to be used again.
+	_, err = io.Copy(io.Discard, io.LimitReader(body, maxPadding))
+	return err
 }
 
 // decompress finds out how an archive is packed.
