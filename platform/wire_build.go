@@ -1,15 +1,30 @@
 package platform
 
 import (
+	"log/slog"
 	"path/filepath"
 
+	types "github.com/moby/moby/api/types/events"
+
+	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/build"
-	"skiff.dev/skiff/engine/imagestore"
+	"skiff.dev/skiff/engine/dockerapi/builds"
+	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/kernel/cgroup"
 )
 
+// dockerBuilds is the area of the Docker API that builds images.
+func (p *process) dockerBuilds(events *event.Hub, log *slog.Logger) *builds.Area {
+	return builds.New(builds.Options{
+		Builder: p.builder, Images: p.engine.Store(), Log: log,
+		Built: func(id, name string) {
+			events.Publish(types.ImageEventType, types.ActionTag, id, map[string]string{"name": engine.FamiliarRef(name)})
+		},
+	})
+}
+
 // openBuilder prepares building; what is left of builds that were cut off goes.
-func (p *process) openBuilder(store *imagestore.Store) (*build.Builder, error) {
+func (p *process) openBuilder() (*build.Builder, error) {
 	tree, err := cgroup.Detect()
 	if err != nil {
 		return nil, err
@@ -17,7 +32,7 @@ func (p *process) openBuilder(store *imagestore.Store) (*build.Builder, error) {
 	path, crun, hide := p.engine.RuntimeProgram()
 	return build.New(build.Options{
 		Root:         filepath.Join(p.cfg.Data, "build"),
-		Store:        store,
+		Store:        p.engine.Store(),
 		Runtime:      func() build.Runtime { return build.Runtime{Path: path, Crun: crun, Hide: hide} },
 		CgroupParent: p.engine.CgroupRoot() + "/build",
 		Cgroups:      tree,

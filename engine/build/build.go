@@ -16,7 +16,6 @@ import (
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/moby/buildkit/util/grpcerrors"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 
 	"skiff.dev/skiff/engine/imagestore"
@@ -164,8 +163,7 @@ func (b *Builder) ServeGRPC(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	(&http2.Server{}).ServeConn(conn, &http2.ServeConnOpts{Context: ctx, Handler: o.server})
-	return nil
+	return o.local.serve(ctx, conn)
 }
 
 // ServeSession serves a client's session, with its files and secrets, until it ends.

@@ -152,7 +152,9 @@ func (r *runner) call(ctx context.Context, id, log string, p executor.ProcessInf
 		cmd := r.runtime.command(ctx, r.root, log, args...)
 		cmd.Stdin, cmd.Stdout = reader(p.Stdin), writer(p.Stdout)
 		if p.Stderr != nil {
-			cmd.Stderr = &ownErrors{p.Stderr, log}
+			errs := &ownErrors{w: p.Stderr, log: log}
+			defer errs.flush()
+			cmd.Stderr = errs
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		cmd.WaitDelay = 10 * time.Second
@@ -185,17 +187,53 @@ func writer(w io.WriteCloser) io.Writer {
 }
 
 // ownErrors is the process's stream of errors without those of the runtime, which
-// writes them here too, after it has logged them.
+// writes them here beside its log. They are the first that is written, and the
+// runtime ends after them: the first piece is held back until it is known whose it is.
 type ownErrors struct {
 	w   io.Writer
 	log string
+
+	mu    sync.Mutex
+	begun bool
+	held  []byte
+	timer *time.Timer
+	err   error
 }
 
+// holdTime is how long the process's own errors may be late.
+const holdTime = 50 * time.Millisecond
+
 func (o *ownErrors) Write(p []byte) (int, error) {
-	if lastError(o.log) != "" {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.begun {
+		o.begun = true
+		o.held = bytes.Clone(p)
+		o.timer = time.AfterFunc(holdTime, o.flush)
 		return len(p), nil
 	}
+	o.release()
+	if o.err != nil {
+		return 0, o.err
+	}
 	return o.w.Write(p)
+}
+
+func (o *ownErrors) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.release()
+}
+
+func (o *ownErrors) release() {
+	if o.held == nil {
+		return
+	}
+	o.timer.Stop()
+	if lastError(o.log) == "" {
+		_, o.err = o.w.Write(o.held)
+	}
+	o.held = nil
 }
 
 // exitError is BuildKit's error of a process that did not end as it should.

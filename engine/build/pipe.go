@@ -20,7 +20,8 @@ var silent = sync.OnceValue(func() *logrus.Entry {
 	return logrus.NewEntry(l)
 })
 
-// pipeListener accepts the connections of this process.
+// pipeListener accepts connections that are there already: of this process, and
+// those that clients have upgraded.
 type pipeListener struct {
 	conns chan net.Conn
 	once  sync.Once
@@ -41,6 +42,36 @@ func (l *pipeListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// serve hands a connection to the server and waits for its end.
+func (l *pipeListener) serve(ctx context.Context, conn net.Conn) error {
+	c := &watched{Conn: conn, closed: make(chan struct{})}
+	defer c.Close()
+	select {
+	case l.conns <- c:
+	case <-l.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-c.closed:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// watched tells when a connection is closed.
+type watched struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (w *watched) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return w.Conn.Close()
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {

@@ -59,7 +59,7 @@ func (a *Area) trace(ctx context.Context, r *route.Request, p *params, out *rout
 // same, as clients of BuildKit expect.
 func (a *Area) fail(ctx context.Context, out *route.Messages, err error) error {
 	if ctx.Err() != nil {
-		err = errors.New("Build cancelled") //nolint:staticcheck // Docker's words
+		err = errors.New("Build cancelled") //lint:ignore ST1005 Docker's words
 	}
 	return sendError(out, 0, err.Error())
 }

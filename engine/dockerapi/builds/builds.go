@@ -37,6 +37,7 @@ type Builder interface {
 	ServeGRPC(context.Context, net.Conn) error
 	ServeSession(context.Context, net.Conn, http.Header) error
 	Prune(context.Context, client.PruneInfo) ([]client.UsageInfo, error)
+	DiskUsage(context.Context) ([]*client.UsageInfo, error)
 	// NewContext makes an empty directory for a client's files.
 	NewContext() (dir string, drop func() error, err error)
 }

@@ -150,10 +150,11 @@ func (b *classicBuild) run(ctx context.Context) error {
 	case end < len(b.plan.steps):
 		return b.refuse(ctx, end)
 	case b.plan.noImage:
-		if err := b.print.finish(); err != nil {
+		if err := b.print.finish(""); err != nil {
 			return err
 		}
-		return b.fail(0, errors.New("No image was generated. Is your Dockerfile empty?")) //nolint:staticcheck // Docker's words
+		//lint:ignore ST1005 Docker's words
+		return b.fail(0, errors.New("No image was generated. Is your Dockerfile empty?"))
 	case b.plan.baseOnly != "" && b.baseID(b.plan.baseOnly) != "" && !b.p.request.Pull:
 		id, err = b.tagBase(ctx)
 	default:
@@ -162,7 +163,7 @@ func (b *classicBuild) run(ctx context.Context) error {
 	if err != nil {
 		return b.failBuild(ctx, err)
 	}
-	if err := b.print.finish(); err != nil {
+	if err := b.print.finish(id); err != nil {
 		return err
 	}
 	return b.done(id)
@@ -226,7 +227,7 @@ func (b *classicBuild) solve(ctx context.Context, text []byte, part bool) (strin
 
 func (b *classicBuild) failBuild(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return b.fail(0, errors.New("Build cancelled")) //nolint:staticcheck // Docker's words
+		return b.fail(0, errors.New("Build cancelled")) //lint:ignore ST1005 Docker's words
 	}
 	i, ok := b.plan.stepAt(err)
 	if !ok {

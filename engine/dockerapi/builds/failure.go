@@ -70,7 +70,7 @@ func classicError(s *step, err error) (int, error) {
 		}
 		if coded {
 			code := int(exit.ExitCode)
-			return code, fmt.Errorf("The command '%s' returned a non-zero code: %d", s.command, code) //nolint:staticcheck // Docker's words
+			return code, fmt.Errorf("The command '%s' returned a non-zero code: %d", s.command, code) //lint:ignore ST1005 Docker's words
 		}
 	case copies:
 		if e := copyError(s, text); e != nil {

@@ -249,7 +249,7 @@ func checkCopy(verb string, files instructions.SourcesAndDest, chmod string, lin
 		}
 	}
 	if len(files.SourcePaths) > 1 && !strings.HasSuffix(files.DestPath, "/") && !strings.HasSuffix(files.DestPath, "/.") && files.DestPath != "." {
-		return fmt.Errorf("When using %s with more than one source file, the destination must be a directory and end with a /", verb) //nolint:staticcheck // Docker's words
+		return fmt.Errorf("When using %s with more than one source file, the destination must be a directory and end with a /", verb) //lint:ignore ST1005 Docker's words
 	}
 	return nil
 }

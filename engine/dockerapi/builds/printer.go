@@ -34,7 +34,8 @@ type printer struct {
 	begun  bool   // its first line is
 	prev   string // id after the step before
 	ids    []string
-	err    error // of out
+	image  string // the id of the result
+	err    error  // of out
 }
 
 // state is what is known of a step.
@@ -138,7 +139,7 @@ func (p *printer) advance(end int, all bool) {
 	for p.at < end {
 		s, st := &p.plan.steps[p.at], &p.states[p.at]
 		work := s.layer > 0
-		if work && !st.started && !st.ended && !all || s.kind == from && s.image && !p.known(p.at) && !all {
+		if !all && p.wait(p.at) {
 			return
 		}
 		p.begin(s, st)
@@ -146,11 +147,28 @@ func (p *printer) advance(end int, all bool) {
 			p.print(string(st.logs))
 			st.logs = nil
 		}
-		if work && !st.ended && !all {
+		// The last step's id is that of the image, which is not known yet.
+		if !all && (work && !st.ended || p.at == len(p.plan.steps)-1) {
 			return
 		}
 		p.end(s, st)
 	}
+}
+
+// wait tells that nothing can be said of a step yet.
+func (p *printer) wait(i int) bool {
+	s, st := &p.plan.steps[i], &p.states[i]
+	switch {
+	case s.layer > 0:
+		return !st.started && !st.ended
+	case s.kind == from:
+		return s.image && !p.known(i)
+	case s.kind == config && !p.fresh:
+		// Whether it is from the cache shows a step that changes files.
+		n, ok := p.sign(i)
+		return ok && !p.states[n].started && !p.states[n].ended
+	}
+	return false
 }
 
 // known tells whether the image of FROM has been found.
@@ -194,6 +212,9 @@ func (p *printer) end(s *step, st *state) {
 		}
 		sum := sha256.Sum256([]byte(p.prev + "\n" + s.text))
 		p.prev = hex.EncodeToString(sum[:])[:12]
+		if p.at == len(p.plan.steps)-1 && p.image != "" {
+			p.prev = short(p.image)
+		}
 		p.print(" ---> " + p.prev + "\n")
 	}
 	if s.stage >= 0 {
@@ -219,12 +240,25 @@ func (p *printer) fromCache(s *step, st *state) bool {
 	if s.layer > 0 {
 		return st.cached
 	}
-	for i := p.at - 1; i >= 0; i-- {
-		if b := &p.plan.steps[i]; b.stage == s.stage && b.layer > 0 {
-			return p.states[i].cached
+	i, ok := p.sign(p.at)
+	return ok && p.states[i].cached
+}
+
+// sign is the step that changes files, of the same stage, before step i, or the next
+// one.
+func (p *printer) sign(i int) (int, bool) {
+	is := func(k int) bool { return p.plan.steps[k].stage == p.plan.steps[i].stage && p.plan.steps[k].layer > 0 }
+	for k := i - 1; k >= 0; k-- {
+		if is(k) {
+			return k, true
 		}
 	}
-	return false
+	for k := i + 1; k < len(p.plan.steps); k++ {
+		if is(k) {
+			return k, true
+		}
+	}
+	return 0, false
 }
 
 // idAfterFrom is "" for scratch.
@@ -246,9 +280,10 @@ func (p *printer) idAfterFrom(s *step, st *state) string {
 }
 
 // finish prints what is left of a build that has gone well.
-func (p *printer) finish() error {
+func (p *printer) finish(image string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.image = image
 	p.advance(len(p.plan.steps), true)
 	return p.err
 }
