@@ -29,7 +29,7 @@ type Store interface {
 	Context(context.Context) context.Context
 	Working() (done func())
 	Resolve(ctx context.Context, ref string) (images.Image, error)
-	Records(context.Context) ([]images.Image, error)
+	Named(context.Context) ([]images.Image, error)
 	Adopt(ctx context.Context, target imagespec.Descriptor, top string, names []string) error
 	Collect(context.Context) error
 }

@@ -55,7 +55,7 @@ func idOf(name string) (string, bool) {
 }
 
 func (n *imageNames) List(ctx context.Context, _ ...string) ([]images.Image, error) {
-	return n.store.Records(ctx)
+	return n.store.Named(ctx)
 }
 
 var errReadOnly = fmt.Errorf("names are given by the image store: %w", errdefs.ErrNotImplemented)

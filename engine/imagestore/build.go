@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -57,8 +58,8 @@ func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 	return recs[0], nil
 }
 
-// Records lists all names.
-func (s *Store) Records(ctx context.Context) ([]images.Image, error) {
+// Named lists all names as the libraries keep them.
+func (s *Store) Named(ctx context.Context) ([]images.Image, error) {
 	return s.images.List(s.context(ctx))
 }
 
@@ -84,7 +85,7 @@ func (s *Store) Adopt(ctx context.Context, target imagespec.Descriptor, top stri
 	}
 	target.Annotations, target.Platform = nil, nil
 	for _, n := range names {
-		if err := s.name(leased, n, target, loaded); err != nil {
+		if err := s.name(leased, naming{name: n, target: target, origin: loaded, keep: true}); err != nil {
 			return fmt.Errorf("name image %s: %w", n, err)
 		}
 	}
@@ -126,6 +127,26 @@ func (s *Store) adopt(ctx context.Context, target imagespec.Descriptor, top stri
 	}
 	_, err = s.content.Update(ctx, content.Info{Digest: m.Config.Digest, Labels: map[string]string{labelView: view}}, "labels."+labelView)
 	return err
+}
+
+// below lists the snapshots of an image's layers, the lowest first: those that the
+// image's view stands on, which a builder may have named otherwise than by their
+// chain. It is nil where the image is not unpacked.
+func (s *Store) below(ctx context.Context, diffs []digest.Digest) []string {
+	if len(diffs) == 0 {
+		return nil
+	}
+	info, err := s.snaps.Stat(ctx, viewOf(identity.ChainID(slices.Clone(diffs)).String()))
+	var out []string
+	for err == nil && info.Parent != "" && len(out) <= len(diffs) {
+		out = append(out, info.Parent)
+		info, err = s.snaps.Stat(ctx, info.Parent)
+	}
+	if err != nil || len(out) != len(diffs) {
+		return nil
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // Collect deletes what nothing refers to.
