@@ -15,13 +15,6 @@ import (
 
 func dockerNetworksDir(c *Config) string { return filepath.Join(c.Data, "docker", "networks") }
 
-// networksInUse tells whether containers were connected when the process before ended:
-// they go on, and want their names and ports served.
-func networksInUse(c *Config) (bool, error) {
-	files, err := filepath.Glob(filepath.Join(dockerNetworksDir(c), "endpoints", "*.json"))
-	return len(files) > 0, err
-}
-
 // dockerNetworks is the networks of Docker's containers; those of containers that run
 // go on.
 func (p *process) dockerNetworks(ctx context.Context, events *event.Hub, log *slog.Logger, changed func(container string)) (*bridge.Manager, error) {
@@ -47,6 +40,15 @@ func (p *process) dockerNetworks(ctx context.Context, events *event.Hub, log *sl
 	}
 	return m, nil
 }
+
+// networkArea ends what the networks serve with the area.
+type networkArea struct {
+	*networks.Area
+	nets *bridge.Manager
+}
+
+// Close implements io.Closer.
+func (a networkArea) Close() error { return a.nets.Close() }
 
 // runningSandboxes are those of the engine in which a container runs.
 func (p *process) runningSandboxes(ctx context.Context) ([]bridge.Running, error) {
