@@ -36,11 +36,16 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 		return nil, err
 	}
 	sys.Volumes = vols
+	imgs, err := p.dockerImages(events)
+	if err != nil {
+		return nil, err
+	}
+	sys.Images = imgs
 	about, err := system.New(*sys)
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, volumes.New(vols), swarm.New()}, nil
+	return []dockerapi.Area{about, imgs, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the
