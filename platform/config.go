@@ -62,6 +62,8 @@ type Config struct {
 	// InsecureRegistries and RegistryMirrors are engine.RegistryConfig's.
 	InsecureRegistries []string `json:"insecureRegistries,omitempty"`
 	RegistryMirrors    []string `json:"registryMirrors,omitempty"`
+	// PublishPastFirewall publishes ports of Docker's containers as Docker does.
+	PublishPastFirewall bool `json:"-"`
 	// EngineOnly runs containers without a cluster.
 	EngineOnly bool `json:"-"`
 
