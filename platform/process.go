@@ -19,6 +19,7 @@ import (
 	"skiff.dev/skiff/client"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/local"
+	"skiff.dev/skiff/kernel/resident"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/network"
 	"skiff.dev/skiff/node"
@@ -107,6 +108,10 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		if err := s.run(ctx, step.name, step.do); err != nil {
 			return err
 		}
+	}
+	// Most of the program's pages were read by the start alone.
+	if err := resident.Drop(); err != nil {
+		p.tel.For("platform").Log.Warn("memory of the start is kept", "err", err)
 	}
 	return nil
 }

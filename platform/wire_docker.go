@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +17,9 @@ import (
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/engine/dockerapi/swarm"
+	"skiff.dev/skiff/engine/dockerapi/system"
 	"skiff.dev/skiff/engine/dockerapi/volumes"
+	"skiff.dev/skiff/kernel/cgroup"
 )
 
 // dockerAreas is the list of the areas of the Docker API, in the order in which
@@ -28,7 +31,38 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{volumes.New(vols), swarm.New()}, nil
+	sys, err := p.dockerSystem(events, log)
+	if err != nil {
+		return nil, err
+	}
+	sys.Volumes = vols
+	imgs, err := p.dockerImages(events)
+	if err != nil {
+		return nil, err
+	}
+	sys.Images = imgs
+	about, err := system.New(*sys)
+	if err != nil {
+		return nil, err
+	}
+	return []dockerapi.Area{about, imgs, volumes.New(vols), swarm.New()}, nil
+}
+
+// dockerSystem is what the Docker API tells of this engine as a whole, without the
+// other areas.
+func (p *process) dockerSystem(events *event.Hub, log *slog.Logger) (*system.Options, error) {
+	groups, err := cgroup.Detect()
+	if err != nil {
+		return nil, err
+	}
+	path, version := p.engine.Runtime()
+	return &system.Options{
+		Version: Version, Root: p.cfg.Data, Events: events, Log: log,
+		Registries: &system.Hosts{Agent: "skiff/" + Version},
+		Runtime:    "runc", RuntimePath: path, RuntimeVersion: version,
+		NetworkDrivers: []string{"bridge", "host", "null"}, LogDrivers: []string{"json-file"},
+		Firewall: "nftables", CgroupVersion: groups.Version(),
+	}, nil
 }
 
 // serveDocker listens for clients of the Docker Engine API.

@@ -17,8 +17,8 @@ const nameChars = `[a-zA-Z0-9][a-zA-Z0-9_.-]`
 
 var namePattern = regexp.MustCompile(`^` + nameChars + `+$`)
 
-// maxName is what a directory's name may be, less what removing puts before it.
-const maxName = 255 - len(going)
+// maxName is what a directory's name may be.
+const maxName = 255
 
 func checkName(name string) error {
 	if len(name) == 1 {

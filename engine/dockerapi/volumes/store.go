@@ -171,6 +171,12 @@ func (s *Store) take(name string) *entry {
 	}
 }
 
+func random(bytes int) string {
+	b := make([]byte, bytes)
+	rand.Read(b) //nolint:errcheck // it never fails
+	return hex.EncodeToString(b)
+}
+
 // opError tells what was done to which volume, as Docker words it.
 func opError(op, name string, err error) error {
 	if err == nil {
@@ -183,9 +189,7 @@ func opError(op, name string, err error) error {
 // not empty holds it, as Hold does.
 func (s *Store) Create(_ context.Context, spec Spec, ref string) (*volume.Volume, error) {
 	if spec.Name == "" {
-		id := make([]byte, 32)
-		rand.Read(id) //nolint:errcheck // it never fails
-		spec.Name = hex.EncodeToString(id)
+		spec.Name = random(32)
 		spec.Labels = maps.Clone(spec.Labels)
 		if spec.Labels == nil {
 			spec.Labels = map[string]string{}
@@ -343,7 +347,8 @@ func (s *Store) detach(e *entry) (string, error) {
 	if err := s.unmount(e); err != nil {
 		return "", err
 	}
-	gone := filepath.Join(s.o.Root, going+e.Name)
+	// Another volume of the name may be made and removed before this one's data is gone.
+	gone := filepath.Join(s.o.Root, going+random(8))
 	if err := os.Rename(s.dir(e.Name), gone); err != nil {
 		return "", err
 	}
