@@ -36,6 +36,8 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 		return nil, err
 	}
 	sys.Volumes = vols
+	built := p.dockerBuilds(events, log)
+	sys.Builds = built
 	imgs, err := p.dockerImages(events)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, imgs, volumes.New(vols), swarm.New()}, nil
+	return []dockerapi.Area{about, imgs, built, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the
