@@ -27,7 +27,7 @@ type tree struct {
 }
 
 func newTree(dcli *command.DockerCli, name string) *tree {
-	version.Version = libraryVersion
+	version.Version, version.GitCommit, version.BuildTime = libraryVersion, "unknown", "unknown"
 	root := &cobra.Command{
 		Use:                   "docker [OPTIONS] COMMAND [ARG...]",
 		Short:                 "A self-sufficient runtime for containers",
