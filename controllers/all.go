@@ -17,6 +17,7 @@ import (
 	"skiff.dev/skiff/controllers/endpointslice"
 	"skiff.dev/skiff/controllers/endpointslicemirroring"
 	"skiff.dev/skiff/controllers/garbagecollector"
+	"skiff.dev/skiff/controllers/legacytoken"
 	"skiff.dev/skiff/controllers/loop"
 	"skiff.dev/skiff/controllers/namespace"
 	"skiff.dev/skiff/controllers/nodeipam"
@@ -45,6 +46,7 @@ var All = []Controller{
 	{"serviceaccount", serviceaccount.Start},
 	{"rootca", rootca.Start},
 	{"serviceaccounttoken", serviceaccounttoken.Start},
+	{"legacytoken", legacytoken.Start},
 	{"bootstraptoken", bootstraptoken.Start},
 	{"nodeipam", nodeipam.Start},
 	{"nodelifecycle", nodelifecycle.Start},
