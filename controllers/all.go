@@ -24,6 +24,7 @@ import (
 	"skiff.dev/skiff/controllers/nodelifecycle"
 	"skiff.dev/skiff/controllers/persistentvolumebinder"
 	"skiff.dev/skiff/controllers/podgc"
+	"skiff.dev/skiff/controllers/policystatus"
 	"skiff.dev/skiff/controllers/pvcprotection"
 	"skiff.dev/skiff/controllers/pvprotection"
 	"skiff.dev/skiff/controllers/replicaset"
@@ -66,6 +67,7 @@ var All = []Controller{
 	{"persistentvolumebinder", persistentvolumebinder.Start},
 	{"pvcprotection", pvcprotection.Start},
 	{"pvprotection", pvprotection.Start},
+	{"policystatus", policystatus.Start},
 	{"resourcequota", resourcequota.Start},
 }
 
