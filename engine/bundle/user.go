@@ -51,3 +51,20 @@ func LookupUser(name string, groups []int64, passwd, group []byte) (User, error)
 	}
 	return out, nil
 }
+
+// AddGroups adds groups by name or number to u.
+func AddGroups(u User, names []string, group []byte) (User, error) {
+	if len(names) == 0 {
+		return u, nil
+	}
+	gids, err := user.GetAdditionalGroups(names, bytes.NewReader(group))
+	if err != nil {
+		return u, fmt.Errorf("%w: %w", engine.ErrInvalid, err)
+	}
+	for _, g := range gids {
+		if !slices.Contains(u.Groups, uint32(g)) {
+			u.Groups = append(u.Groups, uint32(g))
+		}
+	}
+	return u, nil
+}
