@@ -12,7 +12,7 @@ LDFLAGS := -s -w \
   -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)
 MONITOR := engine/monitor/embedded/skiff-monitor
 
-.PHONY: help up down build deps test-deps vm-deps test test-unit test-race test-platform test-vm lint fuzz bench recorded clean
+.PHONY: help up down build deps test-deps vm-deps test test-unit test-race test-platform test-vm lint fuzz bench recorded recorded-docker clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,9 @@ bench: build ## every figure of doc/performance.md beside its budget
 
 recorded: ## answers of a real Kubernetes beside ours
 	$(GO) test -count=1 -v -run Recorded ./test/recorded
+
+recorded-docker: build ## answers of a real Docker Engine beside ours; needs root
+	$(GO) test -count=1 -timeout 30m -v -run RecordedDocker ./test/recordeddocker
 
 clean:
 	rm -rf bin $(MONITOR)

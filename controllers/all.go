@@ -21,6 +21,7 @@ import (
 	"skiff.dev/skiff/controllers/namespace"
 	"skiff.dev/skiff/controllers/nodeipam"
 	"skiff.dev/skiff/controllers/nodelifecycle"
+	"skiff.dev/skiff/controllers/persistentvolumebinder"
 	"skiff.dev/skiff/controllers/podgc"
 	"skiff.dev/skiff/controllers/pvcprotection"
 	"skiff.dev/skiff/controllers/pvprotection"
@@ -60,6 +61,7 @@ var All = []Controller{
 	{"namespace", namespace.Start},
 	{"garbagecollector", garbagecollector.Start},
 	{"podgc", podgc.Start},
+	{"persistentvolumebinder", persistentvolumebinder.Start},
 	{"pvcprotection", pvcprotection.Start},
 	{"pvprotection", pvprotection.Start},
 	{"resourcequota", resourcequota.Start},

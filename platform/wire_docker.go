@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,13 +16,48 @@ import (
 	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/swarm"
+	"skiff.dev/skiff/engine/dockerapi/system"
+	"skiff.dev/skiff/engine/dockerapi/volumes"
+	"skiff.dev/skiff/kernel/cgroup"
 )
 
 // dockerAreas is the list of the areas of the Docker API, in the order in which
 // their routes are tried. It is called when the first request comes.
 func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
-	_ = new(event.Hub)
-	return []dockerapi.Area{}, nil
+	events := new(event.Hub)
+	log := p.tel.For("docker").Log
+	vols, err := volumes.Open(volumes.Options{Root: filepath.Join(p.cfg.Data, "docker", "volumes"), Events: events, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	sys, err := p.dockerSystem(events, log)
+	if err != nil {
+		return nil, err
+	}
+	sys.Volumes = vols
+	about, err := system.New(*sys)
+	if err != nil {
+		return nil, err
+	}
+	return []dockerapi.Area{about, volumes.New(vols), swarm.New()}, nil
+}
+
+// dockerSystem is what the Docker API tells of this engine as a whole, without the
+// other areas.
+func (p *process) dockerSystem(events *event.Hub, log *slog.Logger) (*system.Options, error) {
+	groups, err := cgroup.Detect()
+	if err != nil {
+		return nil, err
+	}
+	path, version := p.engine.Runtime()
+	return &system.Options{
+		Version: Version, Root: p.cfg.Data, Events: events, Log: log,
+		Registries: &system.Hosts{Agent: "skiff/" + Version},
+		Runtime:    "runc", RuntimePath: path, RuntimeVersion: version,
+		NetworkDrivers: []string{"bridge", "host", "null"}, LogDrivers: []string{"json-file"},
+		Firewall: "nftables", CgroupVersion: groups.Version(),
+	}, nil
 }
 
 // serveDocker listens for clients of the Docker Engine API.

@@ -26,6 +26,8 @@ type among struct {
 	p *v1.Pod
 	w *wish
 	r *relations
+	// needs are those of p's claims; nil if it has none.
+	needs *needs
 
 	near     map[domain]int64 // pods that all terms of required affinity select
 	anyNear  bool
@@ -203,6 +205,9 @@ func (a *among) place(c *class) (best int, why []verdict) {
 		v := e.fixed
 		if v.ok() {
 			v = judge(c.wish, n)
+		}
+		if v.ok() && a.needs != nil {
+			v, _ = a.needs.judge(&a.s.storage, n.obj)
 		}
 		if v.ok() {
 			v = a.judge(n)

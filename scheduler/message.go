@@ -19,22 +19,28 @@ func explain(p *v1.Pod, all []verdict) string {
 		return noNodes
 	}
 	reasons := map[string]int{}
-	preemption := map[string]int{}
 	for _, v := range all {
 		for _, r := range v.reasons {
 			reasons[r]++
 		}
+	}
+	return histogram(len(all), reasons) + " preemption: " + preemption(p, all)
+}
+
+// preemption says why no pod has to go for p.
+func preemption(p *v1.Pod, all []verdict) string {
+	if p.Spec.PreemptionPolicy != nil && *p.Spec.PreemptionPolicy == v1.PreemptNever {
+		return "not eligible due to preemptionPolicy=Never."
+	}
+	why := map[string]int{}
+	for _, v := range all {
 		if v.final {
-			preemption["Preemption is not helpful for scheduling"]++
+			why["Preemption is not helpful for scheduling"]++
 		} else {
-			preemption["No preemption victims found for incoming pod"]++
+			why["No preemption victims found for incoming pod"]++
 		}
 	}
-	why := "not eligible due to preemptionPolicy=Never."
-	if p.Spec.PreemptionPolicy == nil || *p.Spec.PreemptionPolicy != v1.PreemptNever {
-		why = histogram(len(all), preemption)
-	}
-	return histogram(len(all), reasons) + " preemption: " + why
+	return histogram(len(all), why)
 }
 
 func histogram(nodes int, counts map[string]int) string {

@@ -22,6 +22,10 @@ type waiting struct {
 	parked bool
 	// related pods failed, or may, by what other pods are where.
 	related bool
+	// claiming pods have claims; refused is why those let no node take the pod.
+	claiming bool
+	refused  string
+	shared   bool // another pod has a claim that only one may have
 	// binding pods have a node that the server has not confirmed.
 	binding bool
 }
@@ -35,6 +39,8 @@ type queue struct {
 	backoff backoffHeap
 	parked  map[string]map[types.UID]*waiting
 	related int // of those parked
+	// claiming counts those parked with claims.
+	claiming int
 }
 
 func newQueue() *queue {
@@ -139,6 +145,9 @@ func (q *queue) park(w *waiting) {
 	if w.related {
 		q.related++
 	}
+	if w.claiming {
+		q.claiming++
+	}
 }
 
 func (q *queue) unmark(w *waiting) {
@@ -146,15 +155,30 @@ func (q *queue) unmark(w *waiting) {
 	if w.related {
 		q.related--
 	}
+	if w.claiming {
+		q.claiming--
+	}
 }
 
 // unpark gives all pods of a class another chance, at once or after their pause.
 func (q *queue) unpark(key string, now time.Time) {
-	for _, w := range q.parked[key] {
+	q.unparkSome(key, now, func(*waiting) bool { return true })
+}
+
+// unparkSome is unpark for those that which accepts.
+func (q *queue) unparkSome(key string, now time.Time, which func(*waiting) bool) {
+	parked := q.parked[key]
+	for uid, w := range parked {
+		if !which(w) {
+			continue
+		}
+		delete(parked, uid)
 		q.unmark(w)
 		q.again(w, now)
 	}
-	delete(q.parked, key)
+	if len(parked) == 0 {
+		delete(q.parked, key)
+	}
 }
 
 func (q *queue) again(w *waiting, now time.Time) {

@@ -6,12 +6,17 @@
 // not at all. What it decides by is what kube-scheduler's default profile does for
 // resources, names, selectors, affinity to nodes, taints, host ports and scheduling
 // gates, affinity between pods and spread over topologies. A pod that has to do with
-// other pods in that way costs a look at all pods; no other does. It does not evict
-// pods for others yet, nor spread pods that do not ask for it.
+// other pods in that way costs a look at all pods; no other does. A pod whose claims are
+// bound goes where the volumes are; claims that wait for their first consumer get their
+// volumes, or their provisioner the node, when the pod has been given its own, and the
+// pod is bound when they are. It does not evict pods for others yet, nor spread pods
+// that do not ask for it.
 //
-// Reads: Pods, Nodes, Namespaces (their labels).
-// Writes: the binding of Pods; their condition PodScheduled while no node takes
-// them.
+// Reads: Pods, Nodes, Namespaces (their labels), PersistentVolumeClaims,
+// PersistentVolumes, StorageClasses.
+// Writes: the binding of Pods; their condition PodScheduled while no node takes them;
+// spec.claimRef of PersistentVolumes; the annotation selected-node of
+// PersistentVolumeClaims.
 package scheduler
 
 import (
@@ -49,6 +54,7 @@ type Scheduler struct {
 	mu       sync.Mutex
 	snapshot *snapshot
 	queue    *queue
+	reserved map[types.UID]*reserved
 	classes  map[string]*class
 	asked    int
 	ctx      context.Context
@@ -75,9 +81,13 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		s.Name = v1.DefaultSchedulerName
 	}
 	s.mu.Lock()
-	s.ctx, s.snapshot, s.queue = ctx, newSnapshot(), newQueue()
+	s.ctx, s.snapshot, s.queue, s.reserved = ctx, newSnapshot(), newQueue(), map[types.UID]*reserved{}
 	s.classes, s.binders = map[string]*class{}, make(chan struct{}, binding)
 	s.mu.Unlock()
+	storage, err := s.followStorage(ctx)
+	if err != nil {
+		return err
+	}
 	nodes, err := s.follow(ctx, &v1.Node{}, toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { s.onNode(obj.(*v1.Node)) },
 		UpdateFunc: func(old, obj any) { s.onNodeUpdate(old.(*v1.Node), obj.(*v1.Node)) },
@@ -115,7 +125,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return err
 	}
 	// Placing begins when everything that runs already is counted.
-	for _, c := range []toolscache.DoneChecker{namespaces, nodes, pods} {
+	for _, c := range append(storage, namespaces, nodes, pods) {
 		select {
 		case <-c.Done():
 		case <-ctx.Done():
@@ -130,6 +140,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.timer != nil {
 		s.timer.Stop()
+	}
+	for _, r := range s.reserved {
+		r.limit.Stop()
 	}
 	s.mu.Unlock()
 	s.work.Wait()
@@ -184,6 +197,7 @@ func (s *Scheduler) onPod(p *v1.Pod) {
 		s.queue.remove(p.UID)
 		s.offer(s.snapshot.remove(p.UID))
 		s.offerRelated()
+		s.offerClaiming(func(w *waiting) bool { return w.shared && w.pod.Namespace == p.Namespace })
 	case p.Spec.NodeName != "":
 		s.queue.remove(p.UID)
 		if have, ok := s.snapshot.pods[p.UID]; ok && have.node == p.Spec.NodeName {
@@ -212,8 +226,12 @@ func (s *Scheduler) onPodGone(p *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue.remove(p.UID)
+	if r := s.reserved[p.UID]; r != nil {
+		s.drop(r)
+	}
 	s.offer(s.snapshot.remove(p.UID))
 	s.offerRelated()
+	s.offerClaiming(func(w *waiting) bool { return w.shared && w.pod.Namespace == p.Namespace })
 }
 
 func (s *Scheduler) onNamespace(n *v1.Namespace, gone bool) {
@@ -255,10 +273,23 @@ func (s *Scheduler) offer(i int) {
 	now := time.Now()
 	for key := range s.queue.parked {
 		if s.class(key, nil).verdictOf(s.snapshot, i).ok() {
-			s.queue.unpark(key, now)
+			s.queue.unparkSome(key, now, func(w *waiting) bool { return !w.claiming || s.suits(w, i) })
 		}
 	}
 	s.wake()
+}
+
+// suits tells whether the claims of a pod have nothing against a node.
+func (s *Scheduler) suits(w *waiting, i int) bool {
+	n := s.snapshot.needsOf(w.pod)
+	if n == nil {
+		return true
+	}
+	if n.refused != "" {
+		return false
+	}
+	v, _ := n.judge(&s.snapshot.storage, s.snapshot.nodes[i].obj)
+	return v.ok()
 }
 
 // class finds the class of a key, and makes it of a pod of the class if it was
@@ -350,7 +381,7 @@ func (s *Scheduler) placeAll() {
 func (s *Scheduler) placeOne(w *waiting) {
 	c := s.class(w.key, w.pod)
 	w.attempts++
-	i, why := s.decide(c, w)
+	i, volumes, why := s.decide(c, w)
 	if i < 0 {
 		w.next = time.Now().Add(backoffOf(w.attempts))
 		s.queue.park(w)
@@ -362,24 +393,45 @@ func (s *Scheduler) placeOne(w *waiting) {
 	name, pod := s.snapshot.nodes[i].obj.Name, w.pod
 	s.snapshot.place(pod, name, c.wish.demand, true)
 	s.offerRelated()
+	if !volumes.none() {
+		s.reserve(w, pod, name, volumes)
+		return
+	}
 	s.apart(func() { s.bind(w, pod, name) })
 }
 
-// decide finds the node for a pod, or says why there is none.
-func (s *Scheduler) decide(c *class, w *waiting) (i int, why string) {
+// decide finds the node for a pod and the volumes that it gets there, or says why there
+// is none.
+func (s *Scheduler) decide(c *class, w *waiting) (i int, volumes *choice, why string) {
+	n := s.snapshot.needsOf(w.pod)
+	w.claiming, w.refused, w.shared = n != nil, "", n != nil && n.shared
 	r := relationsOf(w.pod)
 	w.related = r != nil || s.snapshot.repelled(w.pod)
-	if !w.related {
+	if n != nil && n.refused != "" {
+		w.refused = n.refused
+		return -1, nil, refuse(w.pod, s.snapshot.count, n.refused)
+	}
+	if !w.related && n == nil {
 		if i = c.best(s.snapshot); i < 0 {
 			why = c.explain(s.snapshot)
 		}
-		return i, why
+		return i, nil, why
 	}
-	i, verdicts := lookAround(s.snapshot, c.wish, w.pod, r).place(c)
+	var a *among
+	if w.related {
+		a = lookAround(s.snapshot, c.wish, w.pod, r)
+	} else {
+		a = &among{s: s.snapshot, p: w.pod, w: c.wish, r: &relations{}}
+	}
+	a.needs = n
+	i, verdicts := a.place(c)
 	if i < 0 {
-		why = explain(w.pod, verdicts)
+		return i, nil, explain(w.pod, verdicts)
 	}
-	return i, why
+	if n != nil {
+		_, volumes = n.judge(&s.snapshot.storage, s.snapshot.nodes[i].obj)
+	}
+	return i, volumes, ""
 }
 
 // apart runs an effect on its own goroutine; when too many are under way it waits,
@@ -407,6 +459,11 @@ func (s *Scheduler) bind(w *waiting, pod *v1.Pod, name string) {
 		s.Recorder.Actionf(pod, v1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, name)
 		return
 	}
+	s.retreat(w, pod, fmt.Errorf("binding rejected: %w", err))
+}
+
+// retreat takes a pod that could not be bound from its node and queues it again.
+func (s *Scheduler) retreat(w *waiting, pod *v1.Pod, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.snapshot.pods[pod.UID]; !ok || !p.assumed {
@@ -421,8 +478,7 @@ func (s *Scheduler) bind(w *waiting, pod *v1.Pod, name string) {
 	w.next = time.Now().Add(max(backoffOf(w.attempts), leastBackoff))
 	s.queue.again(w, time.Now())
 	s.wake()
-	why := fmt.Sprintf("binding rejected: %v", err)
-	s.work.Go(func() { s.report(pod, v1.PodReasonSchedulerError, why) })
+	s.work.Go(func() { s.report(pod, v1.PodReasonSchedulerError, err.Error()) })
 }
 
 // report says in events and in the pod's conditions why it has no node.

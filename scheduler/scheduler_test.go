@@ -73,7 +73,7 @@ func decideOn(p *v1.Pod, nodes []*v1.Node, pods ...*v1.Pod) string {
 		s.place(r, r.Spec.NodeName, &d, false)
 	}
 	c := &class{wish: newWish(p)}
-	i, why := (&Scheduler{snapshot: s}).decide(c, &waiting{pod: p})
+	i, _, why := (&Scheduler{snapshot: s}).decide(c, &waiting{pod: p})
 	if i >= 0 {
 		return s.nodes[i].obj.Name
 	}

@@ -24,6 +24,7 @@ type snapshot struct {
 	// relating are the placed pods that ask something of others.
 	relating   map[types.UID]*relations
 	namespaces map[string]map[string]string // to labels
+	storage    storage
 
 	changes []int // numbers of changed nodes; the first is change number trimmed
 	trimmed int
@@ -58,7 +59,7 @@ type image struct {
 
 func newSnapshot() *snapshot {
 	return &snapshot{byName: map[string]int{}, pods: map[types.UID]placed{}, lost: map[string]map[types.UID]bool{}, images: map[string]*image{},
-		relating: map[types.UID]*relations{}, namespaces: map[string]map[string]string{}}
+		relating: map[types.UID]*relations{}, namespaces: map[string]map[string]string{}, storage: newStorage()}
 }
 
 // changesKept is how many changes are remembered; who is further behind looks at

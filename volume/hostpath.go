@@ -13,7 +13,10 @@ import (
 // for. Messages are the kubelet's.
 // https://kubernetes.io/docs/concepts/storage/volumes/#hostpath-volume-types
 func mountHostPath(_ context.Context, _ *Volumes, r *request) (Mount, error) {
-	h := r.vol.HostPath
+	return hostPath(r.vol.HostPath)
+}
+
+func hostPath(h *v1.HostPathVolumeSource) (Mount, error) {
 	kind := v1.HostPathUnset
 	if h.Type != nil {
 		kind = *h.Type

@@ -18,7 +18,8 @@ import (
 
 // Options of Volumes.
 type Options struct {
-	// Reader finds ConfigMaps and Secrets.
+	// Reader finds ConfigMaps, Secrets, PersistentVolumeClaims, PersistentVolumes and the
+	// node itself.
 	Reader client.Reader
 	Tokens TokenSource
 	// RootDir holds a directory "pods/<uid>/volumes" a pod.
@@ -122,14 +123,14 @@ func sourceOf(vol *v1.Volume) (plugin string, s source, err error) {
 		return "kubernetes.io~downward-api", mountDownwardAPI, nil
 	case vol.Projected != nil:
 		return "kubernetes.io~projected", mountProjected, nil
-	case vol.PersistentVolumeClaim != nil:
-		return "", nil, errors.New("persistent volume claims are not mounted by this node")
+	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
+		return "", mountClaim, nil
 	}
 	if vol.VolumeSource == (v1.VolumeSource{}) {
 		// An empty source means emptyDir.
 		return "kubernetes.io~empty-dir", mountEmptyDir, nil
 	}
-	return "", nil, errors.New("no volume plugin matched")
+	return "", nil, errNoPlugin
 }
 
 func (v *Volumes) podDir(uid types.UID) string {
@@ -167,7 +168,7 @@ func (v *Volumes) Mount(ctx context.Context, pod *v1.Pod) (map[string]Mount, err
 			out[vol.Name], err = s(ctx, v, r)
 		}
 		if err != nil {
-			return nil, &MountError{Volume: vol.Name, Err: err}
+			return nil, mountError(vol.Name, err)
 		}
 	}
 	v.planRenewal(pod.UID, st)
@@ -177,14 +178,29 @@ func (v *Volumes) Mount(ctx context.Context, pod *v1.Pod) (map[string]Mount, err
 // MountError names the volume that could not be mounted. Its text is the message
 // of the kubelet's FailedMount event.
 type MountError struct {
+	Step   string // SetUp where empty
 	Volume string
 	Err    error
 }
 
 func (e *MountError) Error() string {
-	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+	step := e.Step
+	if step == "" {
+		step = "SetUp"
+	}
+	return fmt.Sprintf("MountVolume.%s failed for volume %q : %v", step, e.Volume, e.Err)
 }
 func (e *MountError) Unwrap() error { return e.Err }
+
+// mountError makes a failure one that is told as it is.
+func mountError(name string, err error) error {
+	var me *MountError
+	var ce *ClaimError
+	if errors.As(err, &me) || errors.As(err, &ce) {
+		return err
+	}
+	return &MountError{Volume: name, Err: err}
+}
 
 // Unmount takes all volumes of the pod away with what lived in them.
 func (v *Volumes) Unmount(_ context.Context, podUID string) error {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -45,6 +46,7 @@ func Table() *kinds.Table {
 		row[appsv1.Deployment, appsv1.DeploymentList]("apps", "v1", "Deployment", "deployments", true, "status", "scale"),
 		row[coordinationv1.Lease, coordinationv1.LeaseList]("coordination.k8s.io", "v1", "Lease", "leases", true),
 		row[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList]("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true),
+		row[storagev1.StorageClass, storagev1.StorageClassList]("storage.k8s.io", "v1", "StorageClass", "storageclasses", false),
 		row[rbacv1.ClusterRole, rbacv1.ClusterRoleList]("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false),
 	})
 }

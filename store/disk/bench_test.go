@@ -164,3 +164,17 @@ func BenchmarkWatchFanOut(b *testing.B) {
 	b.ReportMetric(float64((cpu()-used).Nanoseconds())/float64(b.N)/watchers, "cpu-ns/event")
 	b.ReportMetric(0, "ns/op")
 }
+
+// BenchmarkAbsent is the look-up of a key that does not exist, as each creation makes
+// it, among 50,000 that were written.
+func BenchmarkAbsent(b *testing.B) {
+	s := open(b, b.TempDir(), Options{})
+	fill(b, s, 50000)
+	e := s.engine.Load()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, ok, err := e.newest(fmt.Sprintf("/registry/pods/default/%06d-x", i%50000)); ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}

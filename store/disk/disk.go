@@ -40,7 +40,9 @@ type Options struct {
 	// it Commit gives ErrNoSpace. Transactions that only delete may use half of it.
 	// What is below is for the database's own housekeeping. Default 32 MiB.
 	MinFree uint64
-	// CacheSize bounds the memory for blocks read from disk. Default 4 MiB.
+	// CacheSize bounds the memory for blocks read from disk and for memtables, whose room
+	// Pebble takes out of it: less than the two, one that is written to and one that is
+	// flushed, leaves no block in it while there are writes. Default 4 MiB beside them.
 	CacheSize int64
 	// History bounds the newest events kept in memory for watchers.
 	History history.Limits
@@ -59,7 +61,7 @@ func (o *Options) setDefaults() {
 		o.MinFree = 32 << 20
 	}
 	if o.CacheSize == 0 {
-		o.CacheSize = 4 << 20
+		o.CacheSize = 4<<20 + 2*memTable
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -60,16 +60,20 @@ func openEngine(dir string, o Options) (_ *engine, revision, compacted int64, er
 	return e, revision, compacted, nil
 }
 
+// memTable is how large a table of what was written lately grows before it is flushed.
+const memTable = 4 << 20
+
 // options keep an empty database small and let it grow with use: Pebble's
 // memtable begins at 256 KiB and doubles up to MemTableSize, its cache fills as
 // blocks are read.
 func (e *engine) options(o Options) *pebble.Options {
 	po := &pebble.Options{
 		FS:                          e.fence,
+		Comparer:                    order,
 		Logger:                      pebbleLogger{e},
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		CacheSize:                   o.CacheSize,
-		MemTableSize:                4 << 20,
+		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,

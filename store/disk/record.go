@@ -24,6 +24,9 @@ const (
 
 var metaCompacted = []byte{metaSpace, 'c'}
 
+// keyEnd stands between an escaped key and the revision, and nowhere before.
+var keyEnd = []byte{0, 1}
+
 const flagDeleted = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -43,7 +46,7 @@ func escape(b []byte, key string) []byte {
 
 // versionPrefix appends what all versions of key begin with.
 func versionPrefix(b []byte, key string) []byte {
-	return append(escape(append(b, versionSpace), key), 0, 1)
+	return append(escape(append(b, versionSpace), key), keyEnd...)
 }
 
 // versionKey appends the database key of one version; newer ones sort first.

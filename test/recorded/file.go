@@ -1,11 +1,12 @@
 package recorded
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"skiff.dev/skiff/test/recorded/tree"
 )
 
 // File is a sequence of steps.
@@ -51,27 +52,17 @@ func Read(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{}
-	if err := decode(raw, f); err != nil {
+	if err := tree.Decode(raw, f); err != nil {
 		return nil, fmt.Errorf("recorded: %s: %w", filepath.Base(path), err)
 	}
 	var members struct {
 		Steps []map[string]json.RawMessage `json:"steps"`
 	}
-	if err := decode(raw, &members); err != nil {
+	if err := tree.Decode(raw, &members); err != nil {
 		return nil, err
 	}
 	for i := range f.Steps {
 		_, f.Steps[i].HasBody = members.Steps[i]["body"]
 	}
 	return f, nil
-}
-
-// decode reads JSON with numbers as text.
-func decode(raw []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	return nil
 }

@@ -7,16 +7,9 @@ import (
 	"regexp"
 	"sort"
 	"strings"
-)
 
-// canonical is JSON with sorted members.
-func canonical(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
-}
+	"skiff.dev/skiff/test/recorded/tree"
+)
 
 // normaliser knows what belongs to the request and therefore stays.
 type normaliser struct {
@@ -48,7 +41,7 @@ func (n *normaliser) collect(v any) {
 		}
 	case nil, bool:
 	default:
-		n.mine[asText(v)] = true
+		n.mine[tree.Text(v)] = true
 	}
 }
 
@@ -64,7 +57,7 @@ func (n *normaliser) body(raw []byte) any {
 	if m, ok := v.(map[string]any); !ok || m["kind"] != "Status" {
 		for _, p := range n.step.Mask {
 			for _, front := range []string{"", "items/*/", "rows/*/object/", "*/object/"} {
-				v = remove(v, segments(front+p))
+				v = tree.Remove(v, tree.Segments(front+p))
 			}
 		}
 	}
@@ -101,7 +94,7 @@ func (n *normaliser) parse(text string) any {
 	if json.Unmarshal([]byte(text), &v) != nil {
 		return text
 	}
-	if decode([]byte(text), &v) != nil {
+	if tree.Decode([]byte(text), &v) != nil {
 		return text
 	}
 	return v
@@ -112,7 +105,7 @@ func (n *normaliser) events(list []any) any {
 	var out []any
 	for _, x := range list {
 		if ev, ok := x.(map[string]any); ok && ev["type"] == "BOOKMARK" {
-			if _, ok := find(ev, "object/metadata/annotations/k8s.io~1initial-events-end"); !ok {
+			if _, ok := tree.Find(ev, "object/metadata/annotations/k8s.io~1initial-events-end"); !ok {
 				continue
 			}
 		}
@@ -147,11 +140,11 @@ func eventType(v any) string {
 func sortObjects(list []any, under string) {
 	key := func(v any) string {
 		if under != "" {
-			v, _ = find(v, under)
+			v, _ = tree.Find(v, under)
 		}
-		ns, _ := find(v, "metadata/namespace")
-		name, _ := find(v, "metadata/name")
-		return asText(ns) + "\x00" + asText(name)
+		ns, _ := tree.Find(v, "metadata/namespace")
+		name, _ := tree.Find(v, "metadata/name")
+		return tree.Text(ns) + "\x00" + tree.Text(name)
 	}
 	sort.SliceStable(list, func(i, j int) bool { return key(list[i]) < key(list[j]) })
 }
@@ -162,18 +155,18 @@ func (n *normaliser) keep(v any) any {
 	}
 	out := map[string]any{}
 	for _, p := range n.step.Keep {
-		if x, ok := find(v, p); ok {
+		if x, ok := tree.Find(v, p); ok {
 			out[p] = x
 		}
 	}
 	for _, p := range n.step.Keys {
-		x, _ := find(v, p)
+		x, _ := tree.Find(v, p)
 		m, ok := x.(map[string]any)
 		if !ok {
 			continue
 		}
 		names := []any{}
-		for _, k := range sortedKeys(m) {
+		for _, k := range tree.SortedKeys(m) {
 			if !strings.Contains(k, "example.com") {
 				names = append(names, k)
 			}
@@ -225,7 +218,7 @@ func (n *normaliser) object(m map[string]any) {
 		for _, p := range []string{"resourceRules", "nonResourceRules"} {
 			if st, ok := m["status"].(map[string]any); ok {
 				if l, ok := st[p].([]any); ok {
-					sort.SliceStable(l, func(i, j int) bool { return canonical(l[i]) < canonical(l[j]) })
+					sort.SliceStable(l, func(i, j int) bool { return tree.Canonical(l[i]) < tree.Canonical(l[j]) })
 				}
 			}
 		}
@@ -350,11 +343,11 @@ func (n *normaliser) groups(m map[string]any) {
 		}
 		kept := []any{}
 		for _, x := range l {
-			name, _ := find(x, "name")
+			name, _ := tree.Find(x, "name")
 			if name == nil {
-				name, _ = find(x, "metadata/name")
+				name, _ = tree.Find(x, "metadata/name")
 			}
-			if !strings.HasSuffix(asText(name), "example.com") {
+			if !strings.HasSuffix(tree.Text(name), "example.com") {
 				kept = append(kept, x)
 			}
 		}
@@ -384,7 +377,7 @@ func (n *normaliser) status(m map[string]any) {
 			}
 		}
 	}
-	sort.SliceStable(causes, func(i, j int) bool { return canonical(causes[i]) < canonical(causes[j]) })
+	sort.SliceStable(causes, func(i, j int) bool { return tree.Canonical(causes[i]) < tree.Canonical(causes[j]) })
 }
 
 func cutDiff(s string) string {

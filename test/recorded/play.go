@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"skiff.dev/skiff/test/recorded/tree"
 )
 
 // Player sends steps to a server.
@@ -87,7 +89,7 @@ func (p *Player) step(ctx context.Context, s *Step, vars map[string]any) (Result
 	if r.Want.Body == nil {
 		r.Want.Body = ""
 	}
-	r.Equal = canonical(r.Got) == canonical(r.Want)
+	r.Equal = tree.Canonical(r.Got) == tree.Canonical(r.Want)
 	return r, nil
 }
 
@@ -108,8 +110,8 @@ func (p *Player) until(ctx context.Context, s *Step, vars map[string]any) (Resul
 		if len(s.Until.Match) > 0 {
 			v := newNormaliser(s, path).parse(string(raw))
 			for at, want := range s.Until.Match {
-				have, found := find(v, at)
-				ok = ok && found && asText(have) == asText(want)
+				have, found := tree.Find(v, at)
+				ok = ok && found && tree.Text(have) == tree.Text(want)
 			}
 		}
 		if ok || time.Now().After(end) {
@@ -124,13 +126,13 @@ func (p *Player) until(ctx context.Context, s *Step, vars map[string]any) (Resul
 }
 
 func (p *Player) send(ctx context.Context, s *Step, vars map[string]any) (*http.Response, []byte, string, error) {
-	path := substitute(s.Path, vars)
+	path := tree.Substitute(s.Path, vars)
 	var body io.Reader
 	switch {
 	case s.RawBody != nil:
-		body = strings.NewReader(substitute(*s.RawBody, vars))
+		body = strings.NewReader(tree.Substitute(*s.RawBody, vars))
 	case s.HasBody:
-		b, err := json.Marshal(substituteAll(s.Body, vars))
+		b, err := json.Marshal(tree.SubstituteAll(s.Body, vars))
 		if err != nil {
 			return nil, nil, "", err
 		}
@@ -143,10 +145,10 @@ func (p *Player) send(ctx context.Context, s *Step, vars map[string]any) (*http.
 	for name, v := range s.Headers {
 		switch v := v.(type) {
 		case string:
-			req.Header.Set(name, substitute(v, vars))
+			req.Header.Set(name, tree.Substitute(v, vars))
 		case []any:
 			for _, x := range v {
-				req.Header.Add(name, substitute(asText(x), vars))
+				req.Header.Add(name, tree.Substitute(tree.Text(x), vars))
 			}
 		}
 	}
@@ -171,47 +173,12 @@ func (p *Player) capture(s *Step, raw []byte, path string, vars map[string]any) 
 	}
 	v := newNormaliser(s, path).parse(string(raw))
 	for name, at := range s.Capture {
-		if x, ok := find(v, at); ok {
+		if x, ok := tree.Find(v, at); ok {
 			vars[name] = x
 		} else {
 			delete(vars, name)
 		}
 	}
-}
-
-// substitute puts variables into a text.
-func substitute(text string, vars map[string]any) string {
-	for name, v := range vars {
-		text = strings.ReplaceAll(text, "${"+name+"}", asText(v))
-	}
-	return text
-}
-
-// substituteAll puts variables into the strings of a value; a string that is one
-// variable becomes its value.
-func substituteAll(v any, vars map[string]any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, x := range v {
-			out[k] = substituteAll(x, vars)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, x := range v {
-			out[i] = substituteAll(x, vars)
-		}
-		return out
-	case string:
-		if strings.HasPrefix(v, "${") && strings.HasSuffix(v, "}") {
-			if x, ok := vars[v[2:len(v)-1]]; ok {
-				return x
-			}
-		}
-		return substitute(v, vars)
-	}
-	return v
 }
 
 // headers are those that are compared.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"flag"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"skiff.dev/skiff/test/recorded"
+	"skiff.dev/skiff/test/recorded/judge"
 )
 
 var (
@@ -18,26 +18,6 @@ var (
 	wait = flag.Duration("wait", 200*time.Millisecond, "how long steps wait for what controllers do; none run here")
 	diff = flag.Bool("diff", false, "print the answers that differ")
 )
-
-// sharedDir finds the recordings beside the repository.
-func sharedDir(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("SKIFF_SHARED"); dir != "" {
-		return filepath.Join(dir, "recorded")
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		at := filepath.Join(dir, "shared", "recorded")
-		if _, err := os.Stat(at); err == nil {
-			return at
-		}
-	}
-	t.Skip("needs the recorded answers beside the repository")
-	return ""
-}
 
 // floors are how many answers of each file were equal when it was last looked at;
 // fewer is a fault. Admission policies come later.
@@ -82,7 +62,7 @@ var floors = map[string]int{
 // TestRecorded plays every file against one server and prints how many answers
 // are equal.
 func TestRecorded(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(sharedDir(t), "*.json"))
+	files, err := filepath.Glob(filepath.Join(judge.Dir(t, "recorded"), "*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +71,7 @@ func TestRecorded(t *testing.T) {
 		Transport:     &http.Transport{DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	equal, all := 0, 0
+	score := judge.Score{Floors: floors}
 	for _, path := range files {
 		if !strings.Contains(filepath.Base(path), *only) {
 			continue
@@ -119,12 +99,7 @@ func TestRecorded(t *testing.T) {
 				t.Logf("%s step %d: %s %s (%s)\n%s", f.Name, r.Index, r.Step.Method, r.Step.Path, r.Step.About, recorded.Diff(r.Want, r.Got))
 			}
 		}
-		t.Logf("%-28s %4d of %4d equal", f.Name, good, n)
-		if good < floors[f.Name] {
-			t.Errorf("%s: %d of %d equal, %d before; -file %s -diff shows them", f.Name, good, n, floors[f.Name], f.Name)
-		}
-		equal += good
-		all += n
+		score.File(t, f.Name, good, n)
 	}
-	t.Logf("%-28s %4d of %4d equal", "all", equal, all)
+	score.All(t)
 }

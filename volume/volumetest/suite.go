@@ -57,7 +57,7 @@ func Run(t *testing.T, m volume.Mounter) {
 	}{
 		{"empty", (*suite).empty}, {"config", (*suite).config}, {"items", (*suite).items}, {"missing", (*suite).missing},
 		{"secret", (*suite).secret}, {"downward", (*suite).downward}, {"projected", (*suite).projected},
-		{"hostpath", (*suite).hostPath}, {"subpath", (*suite).subPath}, {"unmount", (*suite).unmount}, {"fsgroup", (*suite).fsGroup},
+		{"hostpath", (*suite).hostPath}, {"subpath", (*suite).subPath}, {"unmount", (*suite).unmount}, {"fsgroup", (*suite).fsGroup}, {"claim", (*suite).claims},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			scheme := runtime.NewScheme()
@@ -225,8 +225,8 @@ func (s *suite) missing() {
 		// ..data and what it leads to.
 		s.Errorf("%v, %v", entries, err)
 	}
-	s.mustFail(s.pod(vol("p", v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}})),
-		`MountVolume.SetUp failed for volume "p" : persistent volume claims are not mounted by this node`)
+	s.mustFail(s.pod(vol("p", claim("c", false))), `Unable to attach or mount volumes: unmounted volumes=[p], unattached volumes=[], failed to process volumes=[p]: `+
+		`error processing PVC default/c: failed to fetch PVC from API server: persistentvolumeclaims "c" not found`)
 }
 
 func (s *suite) secret() {

@@ -86,3 +86,10 @@ func (h *Hub) Subscribe(ctx context.Context, since, until time.Time, want func(*
 	})
 	return past, ch
 }
+
+// Subscribers is how many there are.
+func (h *Hub) Subscribers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs)
+}

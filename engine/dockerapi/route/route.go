@@ -16,7 +16,8 @@ type Handler func(w http.ResponseWriter, r *Request) error
 
 // Route is one endpoint. Pattern is a path without version that may have one
 // variable, "{name}", which stands for one or more segments, slashes included, as
-// image names need: "/images/{name}/json". Of several that match, the first wins.
+// image names need: "/images/{name}/json". A "*" at its end is any last segment. Of
+// several that match, the first wins.
 type Route struct {
 	Method, Pattern string
 	Handler         Handler
@@ -61,9 +62,17 @@ func (r *Route) Match(method, path string) (name, value string, ok bool) {
 	if r.Method != method {
 		return "", "", false
 	}
-	before, rest, has := strings.Cut(r.Pattern, "{")
+	pattern := r.Pattern
+	if front, ok := strings.CutSuffix(pattern, "/*"); ok {
+		i := strings.LastIndexByte(path, '/')
+		if i <= 0 || i == len(path)-1 {
+			return "", "", false
+		}
+		pattern, path = front, path[:i]
+	}
+	before, rest, has := strings.Cut(pattern, "{")
 	if !has {
-		return "", "", r.Pattern == path
+		return "", "", pattern == path
 	}
 	name, after, _ := strings.Cut(rest, "}")
 	inner, ok := strings.CutPrefix(path, before)

@@ -1,4 +1,4 @@
-package recorded
+package tree
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// segments splits a path of the files' own form.
-func segments(path string) []string {
+// Segments splits a path of the files' own form.
+func Segments(path string) []string {
 	if path == "." || path == "" {
 		return nil
 	}
@@ -25,7 +25,7 @@ func children(v any, seg string) []any {
 	switch v := v.(type) {
 	case map[string]any:
 		if seg == "*" {
-			for _, k := range sortedKeys(v) {
+			for _, k := range SortedKeys(v) {
 				out = append(out, v[k])
 			}
 		} else if x, ok := v[seg]; ok {
@@ -51,7 +51,7 @@ func indexes(list []any, seg string) []int {
 			out = append(out, i)
 		case byKey:
 			if m, ok := x.(map[string]any); ok {
-				if have, ok := m[key]; ok && text == asText(have) {
+				if have, ok := m[key]; ok && text == Text(have) {
 					out = append(out, i)
 				}
 			}
@@ -64,10 +64,10 @@ func indexes(list []any, seg string) []int {
 	return out
 }
 
-// find returns the first value at path.
-func find(v any, path string) (any, bool) {
+// Find returns the first value at path.
+func Find(v any, path string) (any, bool) {
 	at := []any{v}
-	for _, seg := range segments(path) {
+	for _, seg := range Segments(path) {
 		var next []any
 		for _, x := range at {
 			next = append(next, children(x, seg)...)
@@ -80,8 +80,8 @@ func find(v any, path string) (any, bool) {
 	return at[0], true
 }
 
-// remove takes what path names out of v and returns what is left.
-func remove(v any, segs []string) any {
+// Remove takes what path names out of v and returns what is left.
+func Remove(v any, segs []string) any {
 	if len(segs) == 0 {
 		return v
 	}
@@ -90,7 +90,7 @@ func remove(v any, segs []string) any {
 	case map[string]any:
 		keys := []string{segs[0]}
 		if segs[0] == "*" {
-			keys = sortedKeys(x)
+			keys = SortedKeys(x)
 		}
 		for _, k := range keys {
 			child, ok := x[k]
@@ -100,7 +100,7 @@ func remove(v any, segs []string) any {
 			if last {
 				delete(x, k)
 			} else {
-				x[k] = remove(child, segs[1:])
+				x[k] = Remove(child, segs[1:])
 			}
 		}
 		return x
@@ -115,7 +115,7 @@ func remove(v any, segs []string) any {
 				continue
 			}
 			if hit[i] {
-				item = remove(item, segs[1:])
+				item = Remove(item, segs[1:])
 			}
 			out = append(out, item)
 		}
@@ -127,7 +127,8 @@ func remove(v any, segs []string) any {
 	return v
 }
 
-func sortedKeys(m map[string]any) []string {
+// SortedKeys are the names of an object's members.
+func SortedKeys(m map[string]any) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -136,15 +137,15 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-// asText is a scalar as the files compare it.
-func asText(v any) string {
+// Text is a scalar as the files compare it.
+func Text(v any) string {
 	switch v := v.(type) {
 	case string:
 		return v
 	case nil:
 		return "null"
 	case map[string]any, []any:
-		return canonical(v)
+		return Canonical(v)
 	}
 	return fmt.Sprint(v)
 }
