@@ -15,6 +15,7 @@ import (
 
 	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/engine/dockerapi"
+	"skiff.dev/skiff/engine/dockerapi/containers"
 	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/engine/dockerapi/swarm"
 	"skiff.dev/skiff/engine/dockerapi/system"
@@ -24,10 +25,14 @@ import (
 
 // dockerAreas is the list of the areas of the Docker API, in the order in which
 // their routes are tried. It is called when the first request comes.
-func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
+func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	events := new(event.Hub)
 	log := p.tel.For("docker").Log
 	vols, err := volumes.Open(volumes.Options{Root: filepath.Join(p.cfg.Data, "docker", "volumes"), Events: events, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	conts, err := p.dockerContainers(ctx, events, log, vols)
 	if err != nil {
 		return nil, err
 	}
@@ -35,12 +40,12 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys.Volumes = vols
+	sys.Volumes, sys.Containers = vols, containerCounter{conts}
 	about, err := system.New(*sys)
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, volumes.New(vols), swarm.New()}, nil
+	return []dockerapi.Area{about, conts, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the
@@ -83,6 +88,14 @@ func (p *process) serveDocker(context.Context) (func(), error) {
 			return undo, err
 		}
 		go srv.Serve(l) //nolint:errcheck // ends with ErrServerClosed
+	}
+	if containers.Any(p.dockerDir()) {
+		// Some may have to be started again, and the end of others is to be noticed.
+		go func() {
+			if err := p.docker.Begin(context.Background()); err != nil {
+				tel.Log.Error("Docker's containers are not looked after", "err", err)
+			}
+		}()
 	}
 	return undo, nil
 }

@@ -133,7 +133,7 @@ func (l *Local) StartAttached(ctx context.Context, id string, s engine.Streams) 
 	p := newPlumbing()
 	var theirs ends
 	defer theirs.close()
-	if err := p.connect(&theirs, s); err == nil {
+	if err = p.connect(&theirs, s); err == nil {
 		err = l.startWith(ctx, id, &theirs)
 	}
 	if err != nil {

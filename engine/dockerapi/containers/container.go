@@ -226,6 +226,9 @@ func (a *Area) load(ctx context.Context) error {
 			}
 			continue
 		}
+		if err := a.holdVolumes(ctx, c, k.State == engine.Running); err != nil {
+			a.notify("hold a volume", id, err)
+		}
 		a.resume(c, k)
 	}
 	return a.dropFiles()

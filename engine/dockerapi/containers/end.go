@@ -182,12 +182,13 @@ func (a *Area) settle(c *cont, this *run) {
 	close(this.done)
 }
 
-// waitRun returns the channel and the run of a wait condition.
+// waitRun returns the channel of a wait condition, and the run whose exit code is
+// asked for; nil is the last.
 func (c *cont) waitRun(cond container.WaitCondition) (ended <-chan struct{}, r *run) {
 	active := c.running || c.restarting
 	switch {
 	case cond == container.WaitConditionRemoved:
-		return c.gone, c.run
+		return c.gone, nil
 	case active:
 		return c.run.done, c.run
 	case cond == container.WaitConditionNextExit:

@@ -442,10 +442,12 @@ func (a *Area) wait(w http.ResponseWriter, r *route.Request) error {
 	}
 	a.mu.Lock()
 	out := container.WaitResponse{StatusCode: int64(c.rec.ExitCode)}
-	select {
-	case <-this.done:
-		out.StatusCode = int64(this.code)
-	default:
+	if this != nil {
+		select {
+		case <-this.done:
+			out.StatusCode = int64(this.code)
+		default:
+		}
 	}
 	a.mu.Unlock()
 	return route.Encoder(w).Encode(&out)

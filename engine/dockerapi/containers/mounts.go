@@ -365,7 +365,7 @@ func (a *Area) copyUp(ctx context.Context, id, from, to string) error {
 			if err != nil || !st.IsDir() {
 				return nil //nolint:nilerr // there is nothing to copy
 			}
-			return writeTar(ctx, w, from, ".", false)
+			return writeTar(ctx, w, from, ".", true)
 		})
 		w.Close()
 		done <- err
@@ -493,4 +493,20 @@ func reason(err error) string {
 		return pe.Err.Error()
 	}
 	return err.Error()
+}
+
+// holdVolumes notes again, in a new process, which volumes a container uses.
+func (a *Area) holdVolumes(ctx context.Context, c *cont, running bool) error {
+	var errs []error
+	for _, m := range c.rec.Mounts {
+		if m.Type != mount.TypeVolume || a.o.Volumes == nil {
+			continue
+		}
+		_, err := a.o.Volumes.Use(ctx, VolumeSpec{Name: m.Name}, c.rec.ID)
+		if err == nil && running {
+			_, err = a.o.Volumes.Mount(ctx, m.Name, c.rec.ID)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -218,7 +218,10 @@ func (x *extractor) finish() error {
 func (x *extractor) entry(h *tar.Header, in io.Reader) error {
 	name := path.Clean(h.Name)
 	if name == "." {
-		return nil
+		if h.Typeflag != tar.TypeDir {
+			return fmt.Errorf("invalid entry name %q", h.Name)
+		}
+		return x.attributes(name, h)
 	}
 	name = strings.TrimPrefix(name, "/")
 	if !filepath.IsLocal(name) {

@@ -1,0 +1,96 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/moby/moby/api/types/container"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"skiff.dev/skiff/engine"
+	"skiff.dev/skiff/engine/dockerapi/containers"
+	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/route"
+	"skiff.dev/skiff/engine/dockerapi/system"
+	"skiff.dev/skiff/engine/dockerapi/volumes"
+	"skiff.dev/skiff/kernel/cgroup"
+)
+
+func (p *process) dockerDir() string { return filepath.Join(p.cfg.Data, "docker", "containers") }
+
+// dockerContainers is the area of containers on this process's engine.
+func (p *process) dockerContainers(ctx context.Context, events *event.Hub, log *slog.Logger, vols *volumes.Store) (*containers.Area, error) {
+	groups, err := cgroup.Detect()
+	if err != nil {
+		return nil, err
+	}
+	return containers.New(ctx, containers.Options{
+		Dir: p.dockerDir(), Engine: p.engine, Images: imageFinder{p.engine.Images()}, Volumes: volumeUser{vols}, Events: events, Log: log,
+		CgroupVersion: groups.Version(), Runtime: "runc",
+	})
+}
+
+// imageFinder shows the image store to containers.
+type imageFinder struct{ images engine.Images }
+
+// Find implements containers.Images.
+func (f imageFinder) Find(ctx context.Context, ref string, _ *imagespec.Platform) (*containers.Image, error) {
+	img, err := f.images.Get(ctx, ref)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil, route.NotFoundf("No such image: %s", ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &containers.Image{ID: img.Digest, EngineID: img.ID, Config: img.Config}, nil
+}
+
+// volumeUser shows the volumes to containers.
+type volumeUser struct{ s *volumes.Store }
+
+// Use implements containers.Volumes.
+func (u volumeUser) Use(ctx context.Context, s containers.VolumeSpec, id string) (containers.Volume, error) {
+	v, err := u.s.Create(ctx, volumes.Spec{Name: s.Name, Driver: s.Driver, Options: s.Options, Labels: s.Labels}, id)
+	if err != nil {
+		return containers.Volume{}, err
+	}
+	return containers.Volume{Name: v.Name, Driver: v.Driver, Mountpoint: v.Mountpoint}, nil
+}
+
+// Mount implements containers.Volumes.
+func (u volumeUser) Mount(_ context.Context, name, id string) (containers.Volume, error) {
+	dir, err := u.s.Mount(name, id)
+	return containers.Volume{Name: name, Driver: volumes.Driver, Mountpoint: dir}, err
+}
+
+// Unmount implements containers.Volumes.
+func (u volumeUser) Unmount(_ context.Context, name, id string) error { return u.s.Unmount(name, id) }
+
+// Unuse implements containers.Volumes.
+func (u volumeUser) Unuse(ctx context.Context, name, id string, remove bool) error {
+	u.s.Release(name, id)
+	if !remove {
+		return nil
+	}
+	err := u.s.Remove(ctx, name)
+	if errors.Is(err, volumes.ErrInUse) || errors.Is(err, volumes.ErrNotFound) {
+		return nil // somebody else's, or gone
+	}
+	return err
+}
+
+// containerCounter shows the containers to the area of the engine as a whole.
+type containerCounter struct{ a *containers.Area }
+
+// Counts implements system.Containers.
+func (c containerCounter) Counts(ctx context.Context) (system.Counts, error) {
+	running, paused, stopped := c.a.Counts(ctx)
+	return system.Counts{Running: running, Paused: paused, Stopped: stopped}, nil
+}
+
+// Usage implements system.Containers.
+func (c containerCounter) Usage(ctx context.Context, items bool) (*container.DiskUsage, error) {
+	return c.a.Usage(ctx, items)
+}
