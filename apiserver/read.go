@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -303,13 +304,14 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 	head := append([]byte(`{"metadata":`), m...)
 	head = append(head, `,"items":[`...)
 	b := (*buf)[:0]
+	var w io.Writer
 	if whole {
 		b = append(b, head...)
 	} else {
 		b = codec.AppendTyped(b, gvk, head)
-		c.head(codec.TypeJSON)
-		c.w.Header().Set("Content-Length", strconv.Itoa(len(b)+size+len("]}\n")))
-		c.w.WriteHeader(http.StatusOK)
+		var done func()
+		w, done = c.begin(http.StatusOK, codec.TypeJSON, len(b)+size+len("]}\n"))
+		defer done()
 	}
 	for i, body := range bodies {
 		if i > 0 {
@@ -321,7 +323,7 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		}
 		b = append(b, body...)
 		if !whole && len(b) > 256<<10 {
-			if _, err := c.w.Write(b); err != nil {
+			if _, err := w.Write(b); err != nil {
 				return // the client is gone
 			}
 			b = b[:0]
@@ -334,7 +336,7 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		return
 	}
 	b = append(b, '\n')
-	_, _ = c.w.Write(b)
+	_, _ = w.Write(b)
 	*buf = b
 }
 
@@ -359,9 +361,8 @@ func (c *call) writeProtobufItems(p *page, meta metav1.ListMeta, gvk schema.Grou
 	defer buffers.put(buf)
 	b := codec.AppendEnvelopeHead((*buf)[:0], gvk, size)
 	total := len(b) + size + codec.EnvelopeTail
-	c.head(codec.TypeProtobuf)
-	c.w.Header().Set("Content-Length", strconv.Itoa(total))
-	c.w.WriteHeader(http.StatusOK)
+	w, done := c.begin(http.StatusOK, codec.TypeProtobuf, total)
+	defer done()
 	b = append(b, 1<<3|2)
 	b = protowire.AppendBytes(b, m)
 	for _, body := range bodies {
@@ -369,13 +370,13 @@ func (c *call) writeProtobufItems(p *page, meta metav1.ListMeta, gvk schema.Grou
 		b = protowire.AppendVarint(b, uint64(len(body)))
 		b = append(b, body...)
 		if len(b) > 256<<10 {
-			if _, err := c.w.Write(b); err != nil {
+			if _, err := w.Write(b); err != nil {
 				return // the client is gone
 			}
 			b = b[:0]
 		}
 	}
 	b = codec.AppendEnvelopeTail(b)
-	_, _ = c.w.Write(b)
+	_, _ = w.Write(b)
 	*buf = b
 }

@@ -100,11 +100,10 @@ func (c *call) body(code int, media codec.Media, gvk schema.GroupVersionKind, bo
 		}
 	}
 	*buf = b
-	c.head(media.ContentType())
-	c.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	c.code = code
-	c.w.WriteHeader(code)
-	_, _ = c.w.Write(b) // the client may be gone; nobody else is to be told
+	w, done := c.begin(code, media.ContentType(), len(b))
+	defer done()
+	_, _ = w.Write(b) // the client may be gone; nobody else is to be told
 }
 
 // head sets the headers of every answer.

@@ -41,6 +41,10 @@ type PullOptions struct {
 	// it such a pull fails at once.
 	Again    bool
 	Progress func(PullProgress) // may be nil; called from several goroutines
+	// Platform other than the machine's; such an image is kept but cannot run here.
+	Platform *imagespec.Platform
+	// Keep leaves what the name pointed to before in the list, without a name.
+	Keep bool
 }
 
 // PullProgress of one piece of content.
@@ -50,7 +54,25 @@ type PullProgress struct {
 	Total       int64
 	Done        bool
 	Description string // layer, config, manifest
+	State       PullState
+	From        string // of a push: the repository that a layer was mounted from
 }
+
+// PullState is what is being done with a piece of content.
+type PullState string
+
+// States of a piece of content. A pull has the first five of a layer, a push the
+// others.
+const (
+	StateFetching   PullState = ""
+	StateFound      PullState = "found"  // told once before the first fetch
+	StateExists     PullState = "exists" // nothing to do
+	StateExtracting PullState = "extracting"
+	StateComplete   PullState = "complete"
+	StatePushing    PullState = "pushing"
+	StatePushed     PullState = "pushed"
+	StateMounted    PullState = "mounted"
+)
 
 // PullError says which image could not be pulled and whether trying again can
 // help.

@@ -2,17 +2,19 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 
+	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/dockerapi/containers"
 	"skiff.dev/skiff/engine/dockerapi/event"
-	"skiff.dev/skiff/engine/dockerapi/route"
+	"skiff.dev/skiff/engine/dockerapi/images"
 	"skiff.dev/skiff/engine/dockerapi/system"
 	"skiff.dev/skiff/engine/dockerapi/volumes"
 	"skiff.dev/skiff/kernel/cgroup"
@@ -21,30 +23,52 @@ import (
 func (p *process) dockerDir() string { return filepath.Join(p.cfg.Data, "docker", "containers") }
 
 // dockerContainers is the area of containers on this process's engine.
-func (p *process) dockerContainers(ctx context.Context, events *event.Hub, log *slog.Logger, vols *volumes.Store) (*containers.Area, error) {
+func (p *process) dockerContainers(ctx context.Context, events *event.Hub, log *slog.Logger, vols *volumes.Store, imgs *images.Area) (*containers.Area, error) {
 	groups, err := cgroup.Detect()
 	if err != nil {
 		return nil, err
 	}
 	return containers.New(ctx, containers.Options{
-		Dir: p.dockerDir(), Engine: p.engine, Images: imageFinder{p.engine.Images()}, Volumes: volumeUser{vols}, Events: events, Log: log,
+		Dir: p.dockerDir(), Engine: p.engine, Images: imageFinder{imgs}, Volumes: volumeUser{vols}, Events: events, Log: log,
 		CgroupVersion: groups.Version(), Runtime: "runc",
 	})
 }
 
-// imageFinder shows the image store to containers.
-type imageFinder struct{ images engine.Images }
+// imageFinder shows the images to containers.
+type imageFinder struct{ images *images.Area }
 
 // Find implements containers.Images.
-func (f imageFinder) Find(ctx context.Context, ref string, _ *imagespec.Platform) (*containers.Image, error) {
-	img, err := f.images.Get(ctx, ref)
-	if errors.Is(err, engine.ErrNotFound) {
-		return nil, route.NotFoundf("No such image: %s", ref)
-	}
+func (f imageFinder) Find(ctx context.Context, ref string, want *imagespec.Platform) (*containers.Image, error) {
+	found, err := f.images.Find(ctx, ref, want)
 	if err != nil {
 		return nil, err
 	}
-	return &containers.Image{ID: img.Digest, EngineID: img.ID, Config: img.Config}, nil
+	img := &containers.Image{ID: found.ID, EngineID: found.ConfigID.String(), Descriptor: &found.Descriptor}
+	docker := struct{ Config *containers.DockerConfig }{&img.Docker}
+	if err := errors.Join(json.Unmarshal(found.Config, &img.Config), json.Unmarshal(found.Config, &docker)); err != nil {
+		return nil, fmt.Errorf("configuration of image %s: %w", ref, err)
+	}
+	if name, err := reference.ParseNormalizedNamed(found.Name); err == nil && found.Descriptor.Annotations == nil {
+		img.Descriptor.Annotations = map[string]string{"io.containerd.image.name": found.Name}
+		if tagged, ok := name.(reference.Tagged); ok {
+			img.Descriptor.Annotations[imagespec.AnnotationRefName] = tagged.Tag()
+		}
+	}
+	return img, nil
+}
+
+// commitSource shows the containers to the area of images, which is made before.
+type commitSource struct{ a *containers.Area }
+
+// Source implements images.Containers.
+func (c *commitSource) Source(ctx context.Context, name string) (*images.Source, error) {
+	s, err := c.a.Source(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &images.Source{
+		ID: s.ID, Name: s.Name, Config: s.Config, Image: s.Image, Labels: s.Config.Labels, Running: s.Running, Pause: s.Pause, Layer: s.Layer,
+	}, nil
 }
 
 // volumeUser shows the volumes to containers.

@@ -17,8 +17,10 @@ import (
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/engine/build"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/local"
+	"skiff.dev/skiff/kernel/resident"
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/network"
 	"skiff.dev/skiff/node"
@@ -50,6 +52,7 @@ type process struct {
 	client       *client.InProcess
 	identity     *identity
 	engine       *local.Local
+	builder      *build.Builder
 	network      *network.Network
 	node         *node.Node
 	docker       *dockerapi.Server
@@ -107,6 +110,10 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		if err := s.run(ctx, step.name, step.do); err != nil {
 			return err
 		}
+	}
+	// Most of the program's pages were read by the start alone.
+	if err := resident.Drop(); err != nil {
+		p.tel.For("platform").Log.Warn("memory of the start is kept", "err", err)
 	}
 	return nil
 }

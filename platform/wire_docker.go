@@ -32,20 +32,29 @@ func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	conts, err := p.dockerContainers(ctx, events, log, vols)
+	source := &commitSource{}
+	imgs, err := p.dockerImages(events, source)
 	if err != nil {
 		return nil, err
 	}
+	conts, err := p.dockerContainers(ctx, events, log, vols, imgs)
+	if err != nil {
+		return nil, err
+	}
+	source.a = conts
 	sys, err := p.dockerSystem(events, log)
 	if err != nil {
 		return nil, err
 	}
 	sys.Volumes, sys.Containers = vols, containerCounter{conts}
+	built := p.dockerBuilds(events, log)
+	sys.Builds = built
+	sys.Images = imgs
 	about, err := system.New(*sys)
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, conts, volumes.New(vols), swarm.New()}, nil
+	return []dockerapi.Area{about, conts, imgs, built, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the

@@ -132,6 +132,9 @@ func (p *patcher) document(old *cache.Entry) (kinds.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := retyped(p.r, patched); err != nil {
+		return nil, err
+	}
 	into := codec.New(p.r.Kind, p.r.Version)
 	more, err := codec.DecodePatched(patched, into, p.how.strict())
 	if err != nil {

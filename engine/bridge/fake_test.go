@@ -10,7 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-func id(n int) string { return fmt.Sprintf("%064x", n+0xabc0000000000) + "" }
+func id(n int) string { return fmt.Sprintf("%012x%052x", n+0xabc000000000, n) }
 
 func must(t *testing.T, err error) {
 	t.Helper()

@@ -7,7 +7,7 @@ import (
 )
 
 // Restore implements Networks.
-func (m *Manager) Restore(_ context.Context, running []Running) error {
+func (m *Manager) Restore(ctx context.Context, running []Running) error {
 	st, err := m.store.load()
 	if err != nil {
 		return fmt.Errorf("restore networks: %w", err)
@@ -26,6 +26,7 @@ func (m *Manager) Restore(_ context.Context, running []Running) error {
 		alive[r.Container] = r
 	}
 	var goOn []*sandbox
+	var gone []string
 	for _, r := range st.sandboxes {
 		now, ok := alive[r.Container]
 		s, err := m.adopt(r)
@@ -33,9 +34,7 @@ func (m *Manager) Restore(_ context.Context, running []Running) error {
 			return fmt.Errorf("restore networks of %s: %w", r.Name, err)
 		}
 		if !ok {
-			if err := m.Leave(context.Background(), r.Container); err != nil {
-				return err
-			}
+			gone = append(gone, r.Container)
 			continue
 		}
 		s.NetNS = now.NetNS
@@ -48,6 +47,9 @@ func (m *Manager) Restore(_ context.Context, running []Running) error {
 		return fmt.Errorf("restore networks: %w", err)
 	}
 	var errs []error
+	for _, c := range gone {
+		errs = append(errs, m.Leave(ctx, c))
+	}
 	for _, s := range goOn {
 		s.mu.Lock()
 		errs = append(errs, m.resume(s))

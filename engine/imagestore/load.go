@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -16,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -25,15 +27,41 @@ import (
 // maxJSON bounds the manifests and indexes of a layout.
 const maxJSON = 4 << 20
 
+var _ engine.Archives = (*Store)(nil)
+
 // Load implements engine.Images.
 func (s *Store) Load(ctx context.Context, r io.Reader, name string) ([]*engine.Image, error) {
-	return s.loading(ctx, name, func(ctx context.Context) ([]imagespec.Descriptor, error) {
+	recs, err := s.loading(ctx, loading{LoadOptions: engine.LoadOptions{Name: name}, strict: true}, s.readArchive(r))
+	if err != nil {
+		return nil, err
+	}
+	return s.showAll(ctx, recs)
+}
+
+// LoadWith implements engine.Archives.
+func (s *Store) LoadWith(ctx context.Context, r io.Reader, o engine.LoadOptions) ([]engine.ImageRecord, error) {
+	return s.loading(ctx, loading{LoadOptions: o}, s.readArchive(r))
+}
+
+// loading is how one load is done.
+type loading struct {
+	engine.LoadOptions
+	// strict loads only what can run here, and refuses an archive without it.
+	strict bool
+}
+
+func (s *Store) readArchive(r io.Reader) func(context.Context) ([]imagespec.Descriptor, error) {
+	return func(ctx context.Context) ([]imagespec.Descriptor, error) {
 		d, err := compression.DecompressStream(r)
 		if err != nil {
 			return nil, err
 		}
 		defer d.Close()
-		index, err := archive.ImportIndex(ctx, s.content, d)
+		bounded, err := s.boundedBySpace(d)
+		if err != nil {
+			return nil, err
+		}
+		index, err := archive.ImportIndex(ctx, s.content, bounded)
 		if err != nil {
 			return nil, err
 		}
@@ -42,12 +70,32 @@ func (s *Store) Load(ctx context.Context, r io.Reader, name string) ([]*engine.I
 			return nil, err
 		}
 		return parseIndex(b)
-	})
+	}
+}
+
+// showAll returns the images of records, each once.
+func (s *Store) showAll(ctx context.Context, recs []engine.ImageRecord) ([]*engine.Image, error) {
+	ctx = s.context(ctx)
+	s.use.RLock()
+	defer s.use.RUnlock()
+	var out []*engine.Image
+	seen := map[string]bool{}
+	for _, r := range recs {
+		img, err := s.show(ctx, images.Image{Target: r.Target})
+		if err != nil {
+			return nil, err
+		}
+		if !seen[img.ID] {
+			seen[img.ID] = true
+			out = append(out, img)
+		}
+	}
+	return out, nil
 }
 
 // LoadDir implements engine.Images.
 func (s *Store) LoadDir(ctx context.Context, dir, name string) ([]*engine.Image, error) {
-	return s.loading(ctx, name, func(ctx context.Context) ([]imagespec.Descriptor, error) {
+	recs, err := s.loading(ctx, loading{LoadOptions: engine.LoadOptions{Name: name}, strict: true}, func(ctx context.Context) ([]imagespec.Descriptor, error) {
 		// A root keeps symbolic links from leading out of the layout.
 		root, err := os.OpenRoot(dir)
 		if err != nil {
@@ -67,6 +115,10 @@ func (s *Store) LoadDir(ctx context.Context, dir, name string) ([]*engine.Image,
 		})
 		return top, images.Dispatch(ctx, images.Handlers(copyBlob, s.children()), nil, top...)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return s.showAll(ctx, recs)
 }
 
 func readLimited(root *os.Root, name string) ([]byte, error) {
@@ -118,20 +170,20 @@ func parseIndex(b []byte) ([]imagespec.Descriptor, error) {
 
 // loading runs read, which brings content in and returns the manifests, then
 // unpacks and names them. Of what fails nothing stays.
-func (s *Store) loading(ctx context.Context, name string, read func(context.Context) ([]imagespec.Descriptor, error)) ([]*engine.Image, error) {
+func (s *Store) loading(ctx context.Context, o loading, read func(context.Context) ([]imagespec.Descriptor, error)) ([]engine.ImageRecord, error) {
 	ctx = s.context(ctx)
-	if name != "" {
-		n, err := engine.NormalizeRef(name)
+	if o.Name != "" {
+		n, err := engine.NormalizeRef(o.Name)
 		if err != nil {
 			return nil, err
 		}
-		name = n
+		o.Name = n
 	}
 	leased, done, err := s.withLease(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.finishLoad(leased, name, read)
+	out, err := s.finishLoad(leased, o, read)
 	done()
 	if err != nil {
 		return nil, errors.Join(loadError(err), s.collect(ctx))
@@ -139,52 +191,96 @@ func (s *Store) loading(ctx context.Context, name string, read func(context.Cont
 	return out, s.collect(ctx) // what the archive held beside its images
 }
 
-func (s *Store) finishLoad(ctx context.Context, name string, read func(context.Context) ([]imagespec.Descriptor, error)) ([]*engine.Image, error) {
+func (s *Store) finishLoad(ctx context.Context, o loading, read func(context.Context) ([]imagespec.Descriptor, error)) ([]engine.ImageRecord, error) {
 	manifests, err := read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// All are unpacked before the first is named: an archive is loaded whole or not
 	// at all.
-	var ready []imagespec.Descriptor
+	type ready struct {
+		imagespec.Descriptor
+		foreign bool
+	}
+	var all []ready
 	for _, m := range manifests {
-		if m.Platform != nil && m.Platform.OS != "" && !s.platform.Match(*m.Platform) {
-			continue
-		}
-		if images.IsManifestType(m.MediaType) && m.Annotations["vnd.docker.reference.type"] != "" {
+		if images.IsManifestType(m.MediaType) && m.Annotations[annotationType] != "" {
 			continue // an attestation, not an image
 		}
-		if err := s.verify(ctx, m); err != nil {
-			return nil, err
+		here := m.Platform == nil || m.Platform.OS == "" || s.platform.Match(*m.Platform)
+		if !here && o.strict {
+			continue
 		}
-		if err := s.unpack(ctx, m); err != nil {
-			return nil, err
+		if here && o.strict {
+			err = s.verify(ctx, m)
+		} else {
+			here, err = s.verifyPresent(ctx, m, o.Platforms)
 		}
-		ready = append(ready, m)
-	}
-	if len(ready) == 0 {
-		return nil, errPlatform
-	}
-	for _, m := range ready {
-		if err := s.nameLoaded(ctx, indexName(m.Annotations, name), m); err != nil {
-			return nil, err
-		}
-	}
-	s.use.RLock()
-	defer s.use.RUnlock()
-	var out []*engine.Image
-	seen := map[string]bool{}
-	for _, m := range ready {
-		img, err := s.show(ctx, images.Image{Target: m})
 		if err != nil {
 			return nil, err
 		}
-		if !seen[img.ID] {
-			seen[img.ID] = true
-			out = append(out, img)
+		if here {
+			if err := s.unpack(ctx, m); err != nil {
+				return nil, err
+			}
 		}
+		all = append(all, ready{m, !here})
+	}
+	if len(all) == 0 {
+		return nil, errPlatform
+	}
+	var out []engine.ImageRecord
+	for _, m := range all {
+		r, err := s.nameLoaded(ctx, indexName(m.Annotations, o.Name), m.Descriptor, m.foreign, o.Keep)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
 	}
 	return out, nil
+}
+
+// verifyPresent is verify of what is there, for all platforms; one that the caller
+// wants must be. It tells whether it can run here.
+func (s *Store) verifyPresent(ctx context.Context, m imagespec.Descriptor, want []imagespec.Platform) (here bool, err error) {
+	if !images.IsManifestType(m.MediaType) && !images.IsIndexType(m.MediaType) {
+		return false, fmt.Errorf("%w: %s is neither a manifest nor an index", engine.ErrInvalid, m.MediaType)
+	}
+	check := images.HandlerFunc(func(ctx context.Context, d imagespec.Descriptor) ([]imagespec.Descriptor, error) {
+		info, err := s.content.Info(ctx, d.Digest)
+		if errdefs.IsNotFound(err) && d.Digest != m.Digest {
+			return nil, images.ErrSkipDesc
+		}
+		if err == nil && info.Size != d.Size {
+			err = fmt.Errorf("%w: %s has %d bytes, not %d", engine.ErrCorrupt, d.Digest, info.Size, d.Size)
+		}
+		return nil, err
+	})
+	label := images.SetChildrenMappedLabels(s.content, images.ChildrenHandler(s.content), nil)
+	if err := images.Dispatch(ctx, images.Handlers(check, label), nil, m); err != nil {
+		return false, err
+	}
+	vs, err := s.Variants(ctx, m)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range want {
+		if !slices.ContainsFunc(vs, func(v engine.Variant) bool { return v.Available && platforms.Only(p).Match(v.Platform) }) {
+			return false, fmt.Errorf("requested platform(s) ([%s]) not found: %w", platforms.FormatAll(p), engine.ErrNotFound)
+		}
+	}
+	for _, v := range vs {
+		if v.Image && s.platform.Match(platforms.Normalize(v.Platform)) {
+			here = true
+			if !v.Available && m.Digest == v.Descriptor.Digest {
+				return false, fmt.Errorf("%w: content of %s is missing", engine.ErrCorrupt, m.Digest)
+			}
+			if v.Available {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // verify walks an image's content: all that it refers to must be there, in the
@@ -221,31 +317,77 @@ func indexName(annotations map[string]string, fallback string) string {
 	return fallback
 }
 
-func (s *Store) nameLoaded(ctx context.Context, name string, m imagespec.Descriptor) error {
+func (s *Store) nameLoaded(ctx context.Context, name string, m imagespec.Descriptor, foreign, keep bool) (engine.ImageRecord, error) {
+	m.Platform = nil
 	if name != "" {
-		return s.name(ctx, name, m, loaded)
+		err := s.name(ctx, naming{name: name, target: m, origin: loaded, foreign: foreign, keep: keep})
+		return engine.ImageRecord{Name: name, Target: m}, err
 	}
-	m.Annotations, m.Platform = nil, nil
-	_, err := s.images.Create(ctx, images.Image{Name: unnamed + m.Digest.String(), Target: m, Labels: map[string]string{labelKeep: "true"}})
-	if errdefs.IsAlreadyExists(err) {
-		return nil
+	kept := images.Image{Name: unnamed + m.Digest.String(), Target: m, Labels: map[string]string{labelOrigin: loaded}}
+	if foreign {
+		kept.Labels[labelForeign] = "true"
 	}
-	return err
+	err := s.keepUnlessNamed(ctx, kept)
+	return engine.ImageRecord{Target: m}, err
+}
+
+// keepUnlessNamed makes the record of an image without a name, if it has no other.
+func (s *Store) keepUnlessNamed(ctx context.Context, i images.Image) error {
+	s.use.Lock()
+	defer s.use.Unlock()
+	all, err := s.images.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if o.Target.Digest == i.Target.Digest && !isUnnamed(o.Name) {
+			return nil
+		}
+	}
+	return s.keepUnnamed(ctx, i, labelKeep)
 }
 
 // loadError makes an error of a closed set of what is wrong with an archive.
 func loadError(err error) error {
+	kind := engine.ErrInvalid
 	switch {
-	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("load image: %w: %w", engine.ErrNoSpace, err)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, engine.ErrNoSpace):
+		kind = engine.ErrNoSpace
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, engine.ErrCorrupt):
-		return fmt.Errorf("load image: %w", err)
 	case isCorrupt(err):
-		return fmt.Errorf("load image: %w: %w", engine.ErrCorrupt, err)
+		kind = engine.ErrCorrupt
+	case errors.Is(err, engine.ErrNotFound):
+		kind = engine.ErrNotFound
 	}
-	return fmt.Errorf("load image: %w: %w", engine.ErrInvalid, err)
+	return &engine.ArchiveError{Kind: kind, Err: err}
+}
+
+// boundedBySpace reads r up to what the disk has free: an archive that unpacks to
+// more is refused before it has filled the disk.
+func (s *Store) boundedBySpace(r io.Reader) (io.Reader, error) {
+	free, err := s.free()
+	if err != nil {
+		return nil, err
+	}
+	return &boundedReader{r: r, left: free, limit: free}, nil
+}
+
+type boundedReader struct {
+	r           io.Reader
+	left, limit int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("%w: the archive unpacks to more than the %d bytes that are free", engine.ErrNoSpace, b.limit)
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.r.Read(p)
+	b.left -= int64(n)
+	return n, err
 }
 
 // isCorrupt tells errors of content that is not what it should be. The libraries

@@ -2,20 +2,19 @@ package imagestore
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	rerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ type pull struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
 	waiting int
-	img     *engine.Image
+	out     engine.Pulled
 	err     error
 
 	mu       sync.Mutex
@@ -47,26 +46,50 @@ func (p *pull) tell(pp engine.PullProgress) {
 	}
 }
 
-// Pull implements engine.Images. The work ends when nobody waits for it any more.
+var _ engine.Registries = (*Store)(nil)
+
+// Pull implements engine.Images.
 func (s *Store) Pull(ctx context.Context, ref string, o engine.PullOptions) (*engine.Image, error) {
+	o.Platform = nil
+	p, err := s.PullWith(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx = s.context(ctx)
+	s.use.RLock()
+	defer s.use.RUnlock()
+	img, err := s.show(ctx, images.Image{Name: p.Record.Name, Target: p.Record.Target})
+	if err != nil {
+		return nil, pullError(ref, err)
+	}
+	return img, nil
+}
+
+// PullWith implements engine.Registries. The work ends when nobody waits for it any
+// more.
+func (s *Store) PullWith(ctx context.Context, ref string, o engine.PullOptions) (engine.Pulled, error) {
 	name, err := engine.NormalizeRef(ref)
 	if err != nil {
-		return nil, &engine.PullError{Ref: ref, Reason: engine.PullInvalidName, Err: err}
+		return engine.Pulled{}, &engine.PullError{Ref: ref, Reason: engine.PullInvalidName, Err: err}
+	}
+	key := name
+	if o.Platform != nil {
+		key += " " + platforms.FormatAll(*o.Platform)
 	}
 	s.mu.Lock()
-	p, running := s.pulls[name]
+	p, running := s.pulls[key]
 	if !running {
 		p = &pull{done: make(chan struct{})}
 		var work context.Context
 		work, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-		s.pulls[name] = p
+		s.pulls[key] = p
 		go func() {
 			defer p.cancel()
-			img, err := s.pull(s.context(work), name, o, p.tell)
+			out, err := s.pull(s.context(work), name, o, p.tell)
 			s.mu.Lock()
-			p.img, p.err = img, err
-			if s.pulls[name] == p {
-				delete(s.pulls, name)
+			p.out, p.err = out, err
+			if s.pulls[key] == p {
+				delete(s.pulls, key)
 			}
 			s.mu.Unlock()
 			close(p.done)
@@ -85,91 +108,125 @@ func (s *Store) Pull(ctx context.Context, ref string, o engine.PullOptions) (*en
 		s.mu.Lock()
 		if p.waiting--; p.waiting == 0 {
 			p.cancel()
-			if s.pulls[name] == p {
-				delete(s.pulls, name) // the next caller begins anew
+			if s.pulls[key] == p {
+				delete(s.pulls, key) // the next caller begins anew
 			}
 		}
 		s.mu.Unlock()
-		return nil, &engine.PullError{Ref: ref, Reason: engine.PullOther, Err: ctx.Err()}
+		return engine.Pulled{}, &engine.PullError{Ref: ref, Reason: engine.PullOther, Err: ctx.Err()}
 	}
 	if p.err != nil {
-		return nil, pullError(ref, p.err)
+		return engine.Pulled{}, pullError(ref, p.err)
 	}
-	img := *p.img
-	return &img, nil
+	return p.out, nil
 }
 
 // pull does the work of one pull.
-func (s *Store) pull(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (*engine.Image, error) {
+func (s *Store) pull(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (engine.Pulled, error) {
 	leased, done, err := s.withLease(ctx)
 	if err != nil {
-		return nil, err
+		return engine.Pulled{}, err
 	}
-	img, err := s.fetch(leased, name, o, tell)
+	out, err := s.fetch(leased, name, o, tell)
 	done()
 	if err != nil {
-		return nil, errors.Join(err, s.collect(ctx))
+		return out, errors.Join(err, s.collect(ctx))
 	}
-	return img, nil
+	return out, nil
 }
 
-func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (*engine.Image, error) {
-	resolver := s.newResolver(o)
+// maxManifest bounds what is read into memory: manifests, indexes and configs.
+const maxManifest = 8 << 20
+
+func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (out engine.Pulled, err error) {
+	resolver := s.newResolver(o, nil)
 	resolved, desc, err := resolver.Resolve(ctx, name)
 	if err != nil {
-		return nil, err
+		return out, &resolveError{name, err}
 	}
 	if desc.MediaType == images.MediaTypeDockerSchema1Manifest {
-		return nil, fmt.Errorf("%w: an image of Docker's schema 1, which is no longer supported", errPlatform)
+		return out, fmt.Errorf("%w: an image of Docker's schema 1, which is no longer supported", errPlatform)
 	}
 	fetcher, err := resolver.Fetcher(ctx, resolved)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	h := images.Handlers(remotes.FetchHandler(s.content, &progressFetcher{fetcher, tell}), s.children())
+	source, err := docker.AppendDistributionSourceLabel(s.content, name)
+	if err != nil {
+		return out, err
+	}
+	match := s.platform
+	if o.Platform != nil {
+		match = platforms.Only(*o.Platform)
+	}
+	look := images.HandlerFunc(func(ctx context.Context, d imagespec.Descriptor) ([]imagespec.Descriptor, error) {
+		if !isBlob(d) && d.Size > maxManifest {
+			return nil, fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", engine.ErrInvalid, d.MediaType, d.Digest, d.Size, maxManifest)
+		}
+		s.tellFound(ctx, d, tell)
+		return nil, nil
+	})
+	h := images.Handlers(look, remotes.FetchHandler(s.content, &progressFetcher{fetcher, tell}), source, s.childrenFor(match))
 	if err := images.Dispatch(ctx, h, semaphore.NewWeighted(fetches), desc); err != nil {
-		return nil, err
+		return out, err
 	}
-	if err := s.unpack(ctx, desc); err != nil {
-		return nil, err
+	runs, err := s.unpackPulled(ctx, desc, match, tell)
+	if err != nil {
+		return out, err
 	}
-	if err := s.name(ctx, name, desc, pulled); err != nil {
-		return nil, err
+	old, err := s.images.Get(ctx, name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return out, err
 	}
-	s.use.RLock()
-	defer s.use.RUnlock()
-	return s.show(ctx, images.Image{Name: name, Target: desc})
+	if err := s.name(ctx, naming{name: name, target: desc, origin: pulled, foreign: !runs, keep: o.Keep}); err != nil {
+		return out, err
+	}
+	return engine.Pulled{Record: engine.ImageRecord{Name: name, Target: desc}, Newer: old.Target.Digest != desc.Digest}, nil
 }
 
-// newResolver finds registries: https, and plain HTTP for localhost or where
-// Insecure allows it, tried when https finds no TLS.
-func (s *Store) newResolver(o engine.PullOptions) remotes.Resolver {
-	dial := s.dialer.DialContext
-	if o.Again {
-		dial = s.dialer.Try
+// unpackPulled unpacks what runs here; what does not is kept as it is where a
+// platform was asked for, or where it is an artifact.
+func (s *Store) unpackPulled(ctx context.Context, desc imagespec.Descriptor, match platforms.MatchComparer, tell func(engine.PullProgress)) (runs bool, err error) {
+	m, err := images.Manifest(ctx, s.content, desc, match)
+	if err != nil && !isNoPlatform(err) {
+		return false, err
 	}
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dial,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          fetches,
-		IdleConnTimeout:       10 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
-		TLSClientConfig:       &tls.Config{InsecureSkipVerify: o.Insecure},
+	if err == nil && !images.IsConfigType(m.Config.MediaType) {
+		return false, nil
 	}
-	client := &http.Client{Transport: t}
-	plain := docker.MatchLocalhost
-	if o.Insecure {
-		client.Transport = docker.NewHTTPFallback(t)
-		plain = func(string) (bool, error) { return false, nil }
+	err = s.unpackTelling(ctx, desc, tell)
+	if (errors.Is(err, errPlatform) || isNoPlatform(err)) && match != s.platform {
+		return false, nil
 	}
-	auth := []docker.AuthorizerOpt{docker.WithAuthClient(client)}
-	if o.Credentials != nil {
-		auth = append(auth, docker.WithAuthCreds(o.Credentials))
+	return err == nil, err
+}
+
+// resolveError is a failure to find what a name points to; its words are those of
+// the field.
+type resolveError struct {
+	name string
+	err  error
+}
+
+func (e *resolveError) Error() string {
+	return fmt.Sprintf("failed to resolve reference %q: %v", e.name, e.err)
+}
+func (e *resolveError) Unwrap() error { return e.err }
+
+func isBlob(d imagespec.Descriptor) bool {
+	return !images.IsManifestType(d.MediaType) && !images.IsIndexType(d.MediaType) && !images.IsConfigType(d.MediaType)
+}
+
+// tellFound tells that a layer is wanted, and whether it is here.
+func (s *Store) tellFound(ctx context.Context, d imagespec.Descriptor, tell func(engine.PullProgress)) {
+	if !isBlob(d) {
+		return
 	}
-	return docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
-		docker.WithClient(client), docker.WithPlainHTTP(plain), docker.WithAuthorizer(docker.NewDockerAuthorizer(auth...)))})
+	pp := engine.PullProgress{Digest: d.Digest.String(), Total: d.Size, Description: "layer", State: engine.StateFound}
+	if _, err := s.content.Info(ctx, d.Digest); err == nil {
+		pp.State = engine.StateExists
+	}
+	tell(pp)
 }
 
 // progressFetcher tells how far each piece of content is.

@@ -77,7 +77,8 @@ type Store struct {
 	cache map[digest.Digest]*unpacked // by target
 	pulls map[string]*pull
 	// dialer is what all pulls connect with.
-	dialer *dialer
+	dialer     *dialer
+	registries engine.RegistryConfig
 	// unpacking lets one unpack at a time make a chain of snapshots.
 	unpacking sync.Mutex
 }
@@ -171,12 +172,18 @@ func (s *Store) dropLeases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gone := false
 	for _, l := range all {
+		// Leases without an end are a builder's: they hold its cache.
+		if _, work := l.Labels["containerd.io/gc.expire"]; !work {
+			continue
+		}
+		gone = true
 		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
-	if len(all) == 0 {
+	if !gone {
 		return nil
 	}
 	return s.collect(ctx)
@@ -292,8 +299,10 @@ func (s *Store) find(ctx context.Context, ref string) ([]images.Image, error) {
 	for _, i := range all {
 		match := nerr == nil && digestRef(i.Name, i.Target.Digest) == norm
 		if !match && engine.IsImageID(ref) {
+			// The id is the config's digest; Docker's is the manifest's.
 			u, err := s.load(ctx, i.Target)
-			match = err == nil && strings.HasPrefix(u.id.Encoded(), strings.TrimPrefix(ref, "sha256:"))
+			prefix := strings.TrimPrefix(ref, "sha256:")
+			match = err == nil && (strings.HasPrefix(u.id.Encoded(), prefix) || strings.HasPrefix(i.Target.Digest.Encoded(), prefix))
 			if match && !slices.Contains(ids, u.id) {
 				ids = append(ids, u.id)
 			}
@@ -336,7 +345,9 @@ func (s *Store) show(ctx context.Context, rec images.Image) (*engine.Image, erro
 	if err != nil {
 		return nil, err
 	}
-	return toImage(u, all[u.id]), nil
+	img := toImage(u, all[u.id])
+	img.Digest = rec.Target.Digest.String()
+	return img, nil
 }
 
 func (s *Store) grouped(ctx context.Context) (map[digest.Digest][]images.Image, error) {
@@ -347,6 +358,9 @@ func (s *Store) grouped(ctx context.Context) (map[digest.Digest][]images.Image, 
 	out := map[digest.Digest][]images.Image{}
 	for _, rec := range all {
 		u, err := s.load(ctx, rec.Target)
+		if err != nil && rec.Labels[labelForeign] != "" {
+			continue
+		}
 		if err != nil {
 			s.tel.Log.Warn("image cannot be read", "name", rec.Name, "err", err)
 			continue
@@ -443,38 +457,82 @@ func (s *Store) forget() {
 	clear(s.cache)
 }
 
-// name gives an image a name, which may have been another's; that one is kept
-// without a name while a container uses it. Callers hold a lease on target. origin
-// is pulled or loaded.
-func (s *Store) name(ctx context.Context, name string, target imagespec.Descriptor, origin string) error {
+// naming is a name that an image gets.
+type naming struct {
+	name   string // normalised
+	target imagespec.Descriptor
+	origin string // pulled or loaded
+	parent string // digest of the image it was made of, or ""
+	// foreign says that it cannot run here.
+	foreign bool
+	// keep leaves what had the name in the list without one; else only a container
+	// that uses it keeps it.
+	keep bool
+}
+
+// name gives an image a name, which may have been another's. Callers hold a lease on
+// the target.
+func (s *Store) name(ctx context.Context, n naming) error {
 	s.use.Lock()
 	defer s.use.Unlock()
-	target.Annotations, target.Platform = nil, nil
-	record := images.Image{Name: name, Target: target, Labels: map[string]string{labelOrigin: origin}}
-	old, err := s.images.Get(ctx, name)
+	n.target.Platform = nil
+	record := images.Image{Name: n.name, Target: n.target, Labels: map[string]string{labelOrigin: n.origin}}
+	if n.parent != "" {
+		record.Labels[labelParent] = n.parent
+	}
+	if n.foreign {
+		record.Labels[labelForeign] = "true"
+	}
+	old, err := s.images.Get(ctx, n.name)
 	switch {
 	case errdefs.IsNotFound(err):
 		_, err = s.images.Create(ctx, record)
-		return err
-	case err != nil:
-		return err
-	case old.Target.Digest == target.Digest:
-		if old.Labels[labelOrigin] != origin {
+	case err == nil && old.Target.Digest == n.target.Digest:
+		if old.Labels[labelOrigin] != n.origin {
 			_, err = s.images.Update(ctx, record, "labels."+labelOrigin)
 		}
+	case err == nil:
+		if err = s.keepOld(ctx, old, n.keep); err == nil {
+			_, err = s.images.Update(ctx, record, "target", "labels")
+		}
+		s.forget()
+	}
+	if err != nil {
 		return err
 	}
-	if u, err := s.load(ctx, old.Target); err == nil {
-		if _, used := s.inUse(u.id.String()); used {
-			kept := images.Image{Name: unnamed + old.Target.Digest.String(), Target: old.Target}
-			if _, err := s.images.Create(ctx, kept); err != nil && !errdefs.IsAlreadyExists(err) {
-				return err
-			}
+	if err := s.images.Delete(ctx, unnamed+n.target.Digest.String()); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// keepOld keeps what a name points to that is about to be another's, if that was
+// its last name.
+func (s *Store) keepOld(ctx context.Context, old images.Image, keep bool) error {
+	if !keep {
+		u, err := s.load(ctx, old.Target)
+		if err != nil {
+			return nil // it cannot be used by a container
+		}
+		if _, used := s.inUse(u.id.String()); !used {
+			return nil
+		}
+		kept := images.Image{Name: unnamed + old.Target.Digest.String(), Target: old.Target}
+		if _, err := s.images.Create(ctx, kept); err != nil && !errdefs.IsAlreadyExists(err) {
+			return err
+		}
+		return nil
+	}
+	all, err := s.images.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Target.Digest == old.Target.Digest && i.Name != old.Name && i.Labels[labelDeleted] == "" {
+			return nil
 		}
 	}
-	_, err = s.images.Update(ctx, record, "target", "labels."+labelOrigin)
-	s.forget()
-	return err
+	return s.keepUnnamed(ctx, old, labelKeep)
 }
 
 // Release deletes images without names that no container uses any more. The
@@ -511,12 +569,25 @@ func (s *Store) Release(ctx context.Context) error {
 // removed by its id.
 const labelKeep = "skiff.dev/keep"
 
+// labelForeign marks a name of what cannot run here: an artifact, or an image for
+// other platforms.
+const labelForeign = "skiff.dev/foreign"
+
 // labelOrigin of a name says how the image came to have it last.
 const (
 	labelOrigin = "skiff.dev/origin"
 	pulled      = "pulled"
 	loaded      = "loaded"
 )
+
+// free is how many bytes the disk of the images has free.
+func (s *Store) free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.root, &st); err != nil {
+		return 0, fmt.Errorf("usage of %s: %w", s.root, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
 
 // Usage implements engine.Images.
 func (s *Store) Usage(ctx context.Context) (engine.DiskUsage, error) {

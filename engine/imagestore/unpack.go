@@ -29,11 +29,13 @@ const (
 
 // children lists what a manifest or index refers to, for this platform alone, and
 // writes the labels that keep it.
-func (s *Store) children() images.HandlerFunc {
+func (s *Store) children() images.HandlerFunc { return s.childrenFor(s.platform) }
+
+func (s *Store) childrenFor(match platforms.MatchComparer) images.HandlerFunc {
 	h := images.ChildrenHandler(s.content)
 	h = images.SetChildrenMappedLabels(s.content, h, nil)
-	h = images.FilterPlatforms(h, s.platform)
-	return images.LimitManifests(h, s.platform, 1)
+	h = images.FilterPlatforms(h, match)
+	return images.LimitManifests(h, match, 1)
 }
 
 // read returns an image's manifest and config for this platform.
@@ -53,9 +55,13 @@ func (s *Store) read(ctx context.Context, target imagespec.Descriptor) (imagespe
 	return m, cfg, nil
 }
 
-// unpack makes the snapshots of an image, if they are not there, and the view
-// that names their directories. The context has a lease.
 func (s *Store) unpack(ctx context.Context, target imagespec.Descriptor) error {
+	return s.unpackTelling(ctx, target, func(engine.PullProgress) {})
+}
+
+// unpackTelling makes the snapshots of an image, if they are not there, and the view
+// that names their directories. The context has a lease.
+func (s *Store) unpackTelling(ctx context.Context, target imagespec.Descriptor, tell func(engine.PullProgress)) error {
 	m, cfg, err := s.read(ctx, target)
 	if err != nil {
 		return err
@@ -75,9 +81,15 @@ func (s *Store) unpack(ctx context.Context, target imagespec.Descriptor) error {
 	}
 	s.unpacking.Lock()
 	defer s.unpacking.Unlock()
+	for _, l := range m.Layers {
+		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateExtracting})
+	}
 	chain, err := rootfs.ApplyLayersWithOpts(ctx, layers, s.snaps, s.applier, []diff.ApplyOpt{diff.WithSyncFs(true)})
 	if err != nil {
 		return err
+	}
+	for _, l := range m.Layers {
+		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateComplete, Done: true})
 	}
 	view := viewOf(chain.String())
 	if _, err := s.snaps.View(ctx, view, chain.String()); err != nil && !errdefs.IsAlreadyExists(err) {

@@ -363,11 +363,15 @@ func (k *kernel) Forget(match func(Flow) bool) (int, error) {
 		}
 		k.ct = h
 	}
-	n, err := k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowFilter(match))
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
-		return int(n), fmt.Errorf("link: forget connections: %w", err)
+	total := 0
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		n, err := k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, family, flowFilter(match))
+		total += int(n)
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
+			return total, fmt.Errorf("link: forget connections: %w", err)
+		}
 	}
-	return int(n), nil
+	return total, nil
 }
 
 func isGone(err error) bool {

@@ -17,7 +17,8 @@ import (
 // The part of nft's language that rules may use (nft(8)):
 //
 //	match:     key [!=] value | key { . key } [!=] @set
-//	key:       ip saddr | ip daddr | meta l4proto | th dport | iifname | oifname |
+//	key:       ip saddr | ip daddr | ip6 saddr | ip6 daddr | meta l4proto | th dport |
+//	           th ports (both, as one number) | iif | iifname | oifname |
 //	           ct original ip daddr | ct original proto-dst | ct state | ct status |
 //	           fib saddr type | fib daddr type
 //	value:     address, network, protocol, port, "name" or "prefix*", new, dnat, local
@@ -25,7 +26,7 @@ import (
 //	source:    key { . key } | numgen random mod N [offset N]
 //	statement: accept | drop | return | goto chain | jump chain | masquerade |
 //	           reject [with icmp type port-unreachable | host-unreachable] |
-//	           update @set { key } |
+//	           update @set { key } | dup to address device key map @map |
 //	           dnat to address:port | dnat to source map @map |
 //	           dnat to source map { key : address . port, ... }
 
@@ -42,14 +43,15 @@ type inlineSet struct {
 }
 
 type compiler struct {
+	v6    bool   // the rule is of the ip6 family
 	ended string // what the last call of until stopped at
 	tok   []string
 	out   compiled
 }
 
-// compile turns the text of a rule into the kernel's form.
-func compile(rule string) (*compiled, error) {
-	c := &compiler{tok: tokens(rule)}
+// compile turns the text of a rule into the kernel's form; v6 tells the family.
+func compile(rule string, v6 bool) (*compiled, error) {
+	c := &compiler{tok: tokens(rule), v6: v6}
 	if len(c.tok) == 0 {
 		return nil, fmt.Errorf("nft: empty rule")
 	}
@@ -131,6 +133,9 @@ func (c *compiler) statement() error {
 	case "dnat":
 		c.next()
 		return c.dnat()
+	case "dup":
+		c.next()
+		return c.dup()
 	}
 	return c.match()
 }
@@ -145,6 +150,9 @@ func (c *compiler) reject() error {
 		default:
 			return fmt.Errorf("nft: unknown icmp type %q", w)
 		}
+	}
+	if c.v6 {
+		code = map[uint8]uint8{3: 4, 1: 3}[code] // the same in ICMPv6 (RFC 4443)
 	}
 	c.emit(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code})
 	return nil
@@ -166,17 +174,31 @@ func (c *compiler) update() error {
 }
 
 // nat is the statement itself: address in the first register, port in the next.
-var nat = &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg(0), RegProtoMin: reg(1)}
+func (c *compiler) nat() *expr.NAT {
+	if c.v6 {
+		return &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV6, RegAddrMin: reg(0), RegProtoMin: reg(4)}
+	}
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg(0), RegProtoMin: reg(1)}
+}
+
+// address is the type of the family's addresses.
+func (c *compiler) address() string {
+	if c.v6 {
+		return "ipv6_addr"
+	}
+	return "ipv4_addr"
+}
 
 func (c *compiler) dnat() error {
 	if err := c.expect("to"); err != nil {
 		return err
 	}
-	if ap, err := netip.ParseAddrPort(c.peek()); err == nil && ap.Addr().Is4() {
+	if ap, err := netip.ParseAddrPort(c.peek()); err == nil && ap.Addr().Is6() == c.v6 {
 		c.next()
+		nat := c.nat()
 		c.emit(
-			&expr.Immediate{Register: reg(0), Data: ap.Addr().AsSlice()},
-			&expr.Immediate{Register: reg(1), Data: binary.BigEndian.AppendUint16(nil, ap.Port())},
+			&expr.Immediate{Register: nat.RegAddrMin, Data: ap.Addr().AsSlice()},
+			&expr.Immediate{Register: nat.RegProtoMin, Data: binary.BigEndian.AppendUint16(nil, ap.Port())},
 			nat)
 		return nil
 	}
@@ -187,10 +209,38 @@ func (c *compiler) dnat() error {
 	if err := c.expect("map"); err != nil {
 		return err
 	}
-	if err := c.lookupMap(types, "ipv4_addr . inet_service"); err != nil {
+	if err := c.lookupMap(types, c.address()+" . inet_service"); err != nil {
 		return err
 	}
-	c.emit(nat)
+	c.emit(c.nat())
+	return nil
+}
+
+// dup sends a copy of the packet, not tracked, to an address that is a neighbour on
+// the interface which a map names.
+func (c *compiler) dup() error {
+	if err := c.expect("to"); err != nil {
+		return err
+	}
+	to, err := netip.ParseAddr(c.next())
+	if err != nil || to.Is6() != c.v6 {
+		return fmt.Errorf("nft: dup needs an address of the table's family")
+	}
+	if err := c.expect("device"); err != nil {
+		return err
+	}
+	types, err := c.source()
+	if err != nil {
+		return err
+	}
+	if err := c.expect("map"); err != nil {
+		return err
+	}
+	if err := c.lookupMap(types, "iface_index"); err != nil {
+		return err
+	}
+	c.emit(&expr.Immediate{Register: reg(4), Data: to.AsSlice()},
+		&expr.Dup{RegAddr: reg(4), RegDev: reg(0), IsRegDevSet: true})
 	return nil
 }
 
@@ -265,8 +315,8 @@ type inlineLookup struct {
 	set *nftables.Set
 }
 
-// reg is the i-th register of 4 bytes. The first goes by its old name, as nft
-// itself writes it.
+// reg is the i-th register of 4 bytes; longer values take several. The first goes by
+// its old name, as nft itself writes it.
 func reg(i int) uint32 {
 	if i == 0 {
 		return unix.NFT_REG_1
@@ -286,6 +336,16 @@ var loads = []struct {
 	{[]string{"ip", "daddr"}, "ipv4_addr", func(r uint32) expr.Any {
 		return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
 	}},
+	{[]string{"ip6", "saddr"}, "ipv6_addr", func(r uint32) expr.Any {
+		return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
+	}},
+	{[]string{"ip6", "daddr"}, "ipv6_addr", func(r uint32) expr.Any {
+		return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16}
+	}},
+	{[]string{"th", "ports"}, "mark", func(r uint32) expr.Any {
+		return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4}
+	}},
+	{[]string{"iif"}, "iface_index", func(r uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyIIF, Register: r} }},
 	{[]string{"th", "dport"}, "inet_service", func(r uint32) expr.Any {
 		return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 	}},
@@ -310,6 +370,9 @@ var loads = []struct {
 	}},
 }
 
+// registers of 4 bytes that a rule has.
+const registers = 16
+
 // source loads keys, or a random number, into the registers from the first on and
 // returns their types.
 func (c *compiler) source() (string, error) {
@@ -328,14 +391,20 @@ func (c *compiler) source() (string, error) {
 		return "integer", nil
 	}
 	var types []string
+	at := 0
 	for {
-		if len(types) == 4 {
-			return "", fmt.Errorf("nft: more than 4 keys")
-		}
 		found := false
 		for _, l := range loads {
 			if c.accept(l.words...) {
-				c.emit(l.load(reg(len(types))))
+				size := 1
+				if l.typ == "ifname" || l.typ == "ipv6_addr" {
+					size = 4
+				}
+				if at+size > registers {
+					return "", fmt.Errorf("nft: too many keys")
+				}
+				c.emit(l.load(reg(at)))
+				at += size
 				types = append(types, l.typ)
 				found = true
 				break
@@ -394,6 +463,13 @@ func (c *compiler) match() error {
 	if p, err := netip.ParsePrefix(value); err == nil && types == "ipv4_addr" && p.Addr().Is4() {
 		if p.Bits() < 32 {
 			c.emit(&expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)})
+		}
+		c.emit(&expr.Cmp{Op: op, Register: reg(0), Data: p.Masked().Addr().AsSlice()})
+		return nil
+	}
+	if p, err := netip.ParsePrefix(value); err == nil && types == "ipv6_addr" && p.Addr().Is6() {
+		if p.Bits() < 128 {
+			c.emit(&expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: 16, Mask: net.CIDRMask(p.Bits(), 128), Xor: make([]byte, 16)})
 		}
 		c.emit(&expr.Cmp{Op: op, Register: reg(0), Data: p.Masked().Addr().AsSlice()})
 		return nil

@@ -18,11 +18,20 @@ type Fake struct {
 	Foreign []string
 
 	mu     sync.Mutex
-	tables map[string]*fakeTable
+	tables map[string]*fakeTable // by family and name
 	txs    int
 }
 
+// key names a table among those of both families, as nft writes it.
+func key(table string, v6 bool) string {
+	if v6 {
+		return "ip6 " + table
+	}
+	return "ip " + table
+}
+
 type fakeTable struct {
+	v6     bool
 	chains map[string]*fakeChain
 	sets   map[string]*fakeSet
 }
@@ -59,10 +68,11 @@ func (f *Fake) Apply(tx *Tx) error {
 			return err
 		}
 	}
-	t := f.tables[tx.Table].clone()
+	name := key(tx.Table, tx.IPv6)
+	t := f.tables[name].clone()
 	for _, o := range tx.ops {
 		var err error
-		if t, err = t.apply(o); err != nil {
+		if t, err = t.apply(o, tx.IPv6); err != nil {
 			return fmt.Errorf("nft: change table %s: %w", tx.Table, err)
 		}
 	}
@@ -74,9 +84,9 @@ func (f *Fake) Apply(tx *Tx) error {
 		f.tables = map[string]*fakeTable{}
 	}
 	if t == nil {
-		delete(f.tables, tx.Table)
+		delete(f.tables, name)
 	} else {
-		f.tables[tx.Table] = t
+		f.tables[name] = t
 	}
 	return nil
 }
@@ -85,7 +95,7 @@ func (t *fakeTable) clone() *fakeTable {
 	if t == nil {
 		return nil
 	}
-	out := &fakeTable{map[string]*fakeChain{}, map[string]*fakeSet{}}
+	out := &fakeTable{t.v6, map[string]*fakeChain{}, map[string]*fakeSet{}}
 	for n, c := range t.chains {
 		out.chains[n] = &fakeChain{c.Chain, slices.Clone(c.rules)}
 	}
@@ -95,10 +105,10 @@ func (t *fakeTable) clone() *fakeTable {
 	return out
 }
 
-func (t *fakeTable) apply(o op) (*fakeTable, error) {
+func (t *fakeTable) apply(o op, v6 bool) (*fakeTable, error) {
 	if o.verb == addTable {
 		if t == nil {
-			t = &fakeTable{map[string]*fakeChain{}, map[string]*fakeSet{}}
+			t = &fakeTable{v6, map[string]*fakeChain{}, map[string]*fakeSet{}}
 		}
 		return t, nil
 	}
@@ -134,7 +144,7 @@ func (t *fakeTable) applyChain(o op) error {
 	case flushChain:
 		c.rules = nil
 	case addRule:
-		if _, err := compile(o.rule); err != nil {
+		if _, err := compile(o.rule, t.v6); err != nil {
 			return err
 		}
 		c.rules = append(c.rules, o.rule)
@@ -206,13 +216,13 @@ func (t *fakeTable) check() error {
 func (f *Fake) Exists(table string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.tables[table] != nil, nil
+	return f.tables[key(table, false)] != nil, nil
 }
 
 func (f *Fake) Elements(table string, s Set) ([]Element, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t := f.tables[table]; t != nil && t.sets[s.Name] != nil {
+	if t := f.tables[key(table, false)]; t != nil && t.sets[s.Name] != nil {
 		return sorted(t.sets[s.Name].elements), nil
 	}
 	return nil, fmt.Errorf("nft: list set %s: %w", s.Name, ErrNotFound)
@@ -231,7 +241,7 @@ func (f *Fake) Dump() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(f.tables)) {
 		t := f.tables[name]
-		fmt.Fprintf(&b, "table ip %s {\n", name)
+		fmt.Fprintf(&b, "table %s {\n", name)
 		for _, n := range slices.Sorted(maps.Keys(t.sets)) {
 			t.sets[n].dump(&b)
 		}

@@ -1,4 +1,4 @@
-// Package nft is the kernel room's part for nftables tables of the ip family,
+// Package nft is the kernel room's part for nftables tables of the ip and ip6 families,
 // changed in transactions: a Tx is a list of changes that the kernel makes all
 // together or not at all. Rules, keys and values are written in nft's own
 // language, of which the package knows the part that compile.go lists; Conn is
@@ -21,9 +21,9 @@ var ErrNone = errors.New("nft: the kernel has no nftables")
 type Conn interface {
 	// Apply makes all changes of tx to its table, or none.
 	Apply(tx *Tx) error
-	// Exists tells whether the table is there.
+	// Exists tells whether the table of the ip family is there.
 	Exists(table string) (bool, error)
-	// Elements lists what is in a set or map.
+	// Elements lists what is in a set or map of the ip family.
 	Elements(table string, s Set) ([]Element, error)
 	// ForeignDrops names tables other than the given one that drop forwarded
 	// packets which no rule accepts.
@@ -41,8 +41,8 @@ type Chain struct {
 }
 
 // Set is a set, or a map where Value is given. Key and Value are types in nft's
-// words: ipv4_addr, inet_proto, inet_service, mark (any number), verdict, joined
-// by " . ".
+// words: ipv4_addr, ipv6_addr, inet_proto, inet_service, mark (any number), ifname,
+// iface_index, verdict, joined by " . ".
 type Set struct {
 	Name       string
 	Key, Value string
@@ -63,6 +63,7 @@ type Element struct {
 // Tx collects changes of one table. The zero Tx has no table: use NewTx.
 type Tx struct {
 	Table string
+	IPv6  bool // the table is of the ip6 family
 	ops   []op
 }
 
@@ -91,6 +92,9 @@ type op struct {
 
 // NewTx begins a list of changes to table.
 func NewTx(table string) *Tx { return &Tx{Table: table} }
+
+// NewTx6 begins a list of changes to a table of the ip6 family.
+func NewTx6(table string) *Tx { return &Tx{Table: table, IPv6: true} }
 
 // Len is the number of changes.
 func (t *Tx) Len() int { return len(t.ops) }

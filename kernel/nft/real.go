@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -84,6 +85,9 @@ func (k *kernel) Apply(tx *Tx) error {
 
 func queue(conn *nftables.Conn, tx *Tx) error {
 	table := &nftables.Table{Name: tx.Table, Family: nftables.TableFamilyIPv4}
+	if tx.IPv6 {
+		table.Family = nftables.TableFamilyIPv6
+	}
 	for _, o := range tx.ops {
 		if err := queueOp(conn, table, o); err != nil {
 			return err
@@ -128,7 +132,7 @@ var hooks = map[string]*nftables.ChainHook{
 }
 
 func queueRule(conn *nftables.Conn, chain *nftables.Chain, text string) error {
-	r, err := compile(text)
+	r, err := compile(text, chain.Table.Family == nftables.TableFamilyIPv6)
 	if err != nil {
 		return err
 	}
@@ -192,6 +196,10 @@ func librarySet(table *nftables.Table, s Set) (*nftables.Set, error) {
 	out := &nftables.Set{
 		Table: table, Name: s.Name, KeyType: key, Dynamic: s.Dynamic,
 		HasTimeout: s.Timeout > 0, Timeout: s.Timeout, IsMap: s.Value != "",
+	}
+	switch s.Key {
+	case "ifname", "iface_index":
+		out.KeyByteOrder = binaryutil.NativeEndian // so that nft shows them rightly
 	}
 	if s.Value != "" {
 		if out.DataType, err = datatype(s.Value); err != nil {

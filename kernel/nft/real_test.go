@@ -56,6 +56,33 @@ func everything(table string) *Tx {
 	return tx
 }
 
+// everything6 uses the forms that concern IPv6 and interfaces.
+func everything6(table string) *Tx {
+	tx := NewTx6(table)
+	tx.Replace()
+	admitted := Set{Name: "admitted", Key: "iface_index . ipv6_addr . ipv6_addr . inet_proto . mark", Dynamic: true, Timeout: 5 * time.Second}
+	turns := Set{Name: "turns", Key: "iface_index", Value: "iface_index"}
+	same := Set{Name: "same", Key: "ifname . ifname"}
+	ports := Set{Name: "ports", Key: "inet_proto . inet_service", Value: "ipv6_addr . inet_service"}
+	at := Set{Name: "at", Key: "ipv6_addr . inet_proto . inet_service", Value: ports.Value}
+	for _, s := range []Set{admitted, turns, same, ports, at} {
+		tx.AddSet(s)
+	}
+	tx.AddElements(turns, Element{Key: "1", Value: "1"})
+	tx.AddElements(same, Element{Key: "lo . lo"})
+	tx.AddElements(ports, Element{Key: "tcp . 80", Value: "fd00::2 . 80"})
+	tx.AddElements(at, Element{Key: "fd00::9 . tcp . 80", Value: "fd00::2 . 80"})
+	tx.AddChain(Chain{"in", "filter", "input", 2000000000})
+	tx.AddChain(Chain{"pre", "nat", "prerouting", -100})
+	tx.AddChain(Chain{"fwd", "filter", "forward", 0})
+	tx.AddRule("in", "update @admitted { iif . ip6 saddr . ip6 daddr . meta l4proto . th ports } dup to fe80::1 device iif map @turns drop")
+	tx.AddRule("pre", "iif . ip6 saddr . ip6 daddr . meta l4proto . th ports @admitted fib daddr type local dnat to meta l4proto . th dport map @ports")
+	tx.AddRule("pre", "dnat to ip6 daddr . meta l4proto . th dport map @at")
+	tx.AddRule("pre", "dnat to [fd00::3]:80")
+	tx.AddRule("fwd", "iifname . oifname != @same ip6 daddr fd00::/64 reject")
+	return tx
+}
+
 func open(t *testing.T) Conn {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes a network namespace")
@@ -82,8 +109,10 @@ func both(t *testing.T, test func(t *testing.T, c Conn)) {
 func TestEverything(t *testing.T) {
 	both(t, func(t *testing.T, c Conn) {
 		for range 2 {
-			if err := c.Apply(everything("skiff")); err != nil {
-				t.Fatal(err)
+			for _, tx := range []*Tx{everything("skiff"), everything6("skiff")} {
+				if err := c.Apply(tx); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		if ok, err := c.Exists("skiff"); !ok || err != nil {
@@ -140,5 +169,13 @@ func FuzzCompile(f *testing.F) {
 			f.Add(o.rule)
 		}
 	}
-	f.Fuzz(func(t *testing.T, rule string) { compile(rule) })
+	for _, o := range everything6("x").ops {
+		if o.verb == addRule {
+			f.Add(o.rule)
+		}
+	}
+	f.Fuzz(func(t *testing.T, rule string) {
+		compile(rule, false)
+		compile(rule, true)
+	})
 }

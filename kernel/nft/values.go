@@ -16,6 +16,9 @@ var protocols = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP
 
 var datatypes = map[string]nftables.SetDatatype{
 	"ipv4_addr":    nftables.TypeIPAddr,
+	"ipv6_addr":    nftables.TypeIP6Addr,
+	"ifname":       nftables.TypeIFName,
+	"iface_index":  nftables.TypeIFIndex,
 	"inet_proto":   nftables.TypeInetProto,
 	"inet_service": nftables.TypeInetService,
 	"integer":      nftables.TypeInteger,
@@ -69,6 +72,17 @@ func encodeOne(typ, v string) ([]byte, error) {
 			return nil, fmt.Errorf("nft: %q is no IPv4 address", v)
 		}
 		return a.AsSlice(), nil
+	case "ipv6_addr":
+		a, err := netip.ParseAddr(v)
+		if err != nil || !a.Is6() || a.Zone() != "" {
+			return nil, fmt.Errorf("nft: %q is no IPv6 address", v)
+		}
+		return a.AsSlice(), nil
+	case "ifname":
+		if v == "" || len(v) >= unix.IFNAMSIZ {
+			return nil, fmt.Errorf("nft: %q is no interface name", v)
+		}
+		return append([]byte(v), make([]byte, unix.IFNAMSIZ-len(v))...), nil
 	case "inet_proto":
 		p, ok := protocols[v]
 		if !ok {
@@ -81,7 +95,7 @@ func encodeOne(typ, v string) ([]byte, error) {
 			return nil, fmt.Errorf("nft: %q is no port", v)
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
-	case "integer", "mark":
+	case "integer", "mark", "iface_index":
 		n, err := strconv.ParseUint(v, 10, 32)
 		if err != nil {
 			return nil, fmt.Errorf("nft: %q is no number", v)
@@ -104,6 +118,10 @@ func decode(types string, b []byte) (string, error) {
 		switch t {
 		case "ipv4_addr":
 			out = append(out, netip.AddrFrom4([4]byte(v)).String())
+		case "ipv6_addr":
+			out = append(out, netip.AddrFrom16([16]byte(v)).String())
+		case "ifname":
+			out = append(out, strings.TrimRight(string(v), "\x00"))
 		case "inet_proto":
 			name := strconv.Itoa(int(v[0]))
 			for n, p := range protocols {
@@ -114,7 +132,7 @@ func decode(types string, b []byte) (string, error) {
 			out = append(out, name)
 		case "inet_service":
 			out = append(out, strconv.Itoa(int(binary.BigEndian.Uint16(v))))
-		case "integer", "mark":
+		case "integer", "mark", "iface_index":
 			out = append(out, strconv.FormatUint(uint64(binary.NativeEndian.Uint32(v)), 10))
 		}
 		if len(ts) > 1 {

@@ -103,7 +103,11 @@ func limitsAgree(l *rules.List, name v1.ResourceName, item *v1.LimitRangeItem, d
 			l.Invalid(at("maxLimitRequestRatio"), ratio, fmt.Sprintf("ratio %s is less than 1", ratio.String()))
 		}
 		if hasLow && hasHigh {
-			if most := float64(finest(high, low, ratio)) / float64(finest(low, high, ratio)); ratio.AsApproximateFloat64() > most {
+			value := float64(ratio.Value())
+			if ratio.Value() < resource.MaxMilliValue && low.Value() < resource.MaxMilliValue && high.Value() < resource.MaxMilliValue {
+				value = float64(ratio.MilliValue()) / 1000
+			}
+			if most := float64(finest(high, low, ratio)) / float64(finest(low, high, ratio)); value > most {
 				l.Invalid(at("maxLimitRequestRatio"), ratio, fmt.Sprintf("ratio %s is greater than max/min = %f", ratio.String(), most))
 			}
 		}

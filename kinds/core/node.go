@@ -53,7 +53,8 @@ func node() *kinds.Kind {
 
 func defaultNode(n *v1.Node) {
 	s := &n.Status
-	if s.Allocatable == nil && s.Capacity != nil {
+	// An empty one is stored as none.
+	if len(s.Allocatable) == 0 && s.Capacity != nil {
 		s.Allocatable = make(v1.ResourceList, len(s.Capacity))
 		fillMissing(s.Allocatable, s.Capacity)
 	}

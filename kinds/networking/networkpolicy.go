@@ -1,6 +1,7 @@
 package networking
 
 import (
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,7 @@ func networkPolicy() *kinds.Kind {
 		Namespaced:     true,
 		Name:           rules.DNSSubdomain,
 		Default:        rules.Do(defaultNetworkPolicy),
-		Generation:     rules.Differ(func(p, old T) bool { return !row.Same(p.Spec, old.Spec) }),
+		Generation:     rules.Differ(policyChanged),
 		Validate:       rules.Check(validateNetworkPolicy),
 		ValidateUpdate: rules.Check2(validateNetworkPolicyUpdate),
 		Warnings:       rules.Warn(func(p, _ T) []string { return warnNetworkPolicy(p) }),
@@ -35,6 +36,21 @@ func networkPolicy() *kinds.Kind {
 			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), rules.Age(p.CreationTimestamp, now)}
 		}),
 	}, oldNetworkPolicy()...)
+}
+
+// policyChanged compares as Kubernetes does, to which an empty list is not a missing
+// one. What is stored has none that are empty: a policy that is written again with
+// "ingress: []" gets a new generation each time.
+func policyChanged(p, old *networkingv1.NetworkPolicy) bool {
+	if !row.Same(p.Spec, old.Spec) {
+		return true
+	}
+	var stored networkingv1.NetworkPolicySpec
+	raw, err := old.Spec.Marshal()
+	if err == nil {
+		err = stored.Unmarshal(raw)
+	}
+	return err != nil || !reflect.DeepEqual(p.Spec, stored)
 }
 
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {

@@ -20,7 +20,7 @@ var (
 )
 
 // floors are how many answers of each file were equal when it was last looked at;
-// fewer is a fault. Admission policies come later.
+// fewer is a fault.
 var floors = map[string]int{
 	"a-admissionregistration": 64,
 	"a-apps-daemonset":        26,
@@ -32,11 +32,11 @@ var floors = map[string]int{
 	"a-core-pod-invalid":      55,
 	"a-core-pod":              45,
 	"a-core-volumes":          53,
-	"a-flowcontrol-apireg":    29,
+	"a-flowcontrol-apireg":    30,
 	"a-networking":            70,
 	"a-scheduling-node":       61,
 	"b-content-types":         39,
-	"b-jsonpatch":             28,
+	"b-jsonpatch":             29,
 	"b-ssa-basic":             31,
 	"b-ssa-deployment":        14,
 	"b-strategic":             30,

@@ -49,7 +49,7 @@ type Step struct {
 
 	Status          int            `json:"status"`
 	ResponseHeaders map[string]any `json:"responseHeaders"`
-	// Response is "" where the recording has none; null is a value of its own.
+	// Response is nil where the recording has none: the body was empty, or JSON's null.
 	Response any `json:"response"`
 }
 
@@ -80,9 +80,6 @@ func Read(path string) (*File, error) {
 		s := &f.Steps[i]
 		_, s.HasBody = members.Steps[i]["body"]
 		_, s.HasTar = members.Steps[i]["tar"]
-		if _, ok := members.Steps[i]["response"]; !ok {
-			s.Response = ""
-		}
 		asked.WriteString(s.Path + "\n")
 		if s.HasBody {
 			asked.WriteString(tree.Canonical(s.Body) + "\n")

@@ -55,6 +55,12 @@ type answer struct {
 	err    error
 }
 
+// pending is an asynchronous step whose answer is awaited.
+type pending struct {
+	step *Step
+	done <-chan answer
+}
+
 // play is the state of one file.
 type play struct {
 	engine   *Engine
@@ -62,14 +68,14 @@ type play struct {
 	vars     map[string]any
 	root     *regexp.Regexp // paths below the engine's data root; nil if it tells none
 	registry string
-	async    map[string]<-chan answer
+	async    map[string]pending
 }
 
 // Play plays a file against an engine and returns the outcome of each step. A step
 // whose answer does not arrive whole is one that differs; the error is that the
 // engine cannot be reached or the file is wrong.
 func Play(ctx context.Context, e *Engine, f *File) ([]Result, error) {
-	p := &play{engine: e, file: f, vars: map[string]any{}, async: map[string]<-chan answer{}}
+	p := &play{engine: e, file: f, vars: map[string]any{}, async: map[string]pending{}}
 	root, err := e.root(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("recordeddocker: %w", err)
@@ -154,6 +160,9 @@ func (p *play) compare(s *Step, a answer) Result {
 	if a.err != nil {
 		r.Got.Body = map[string]any{"cut off": a.err.Error(), "before it": r.Got.Body}
 	}
+	if r.Want.Body == nil && r.Got.Body == "" {
+		r.Want.Body = ""
+	}
 	r.Equal = tree.Canonical(r.Got) == tree.Canonical(r.Want)
 	return r
 }
@@ -186,7 +195,7 @@ func (p *play) until(ctx context.Context, s *Step) error {
 // there, or it has waited for them long enough.
 func (p *play) begin(ctx context.Context, s *Step) error {
 	done, headers := make(chan answer, 1), make(chan struct{})
-	p.async[s.Async] = done
+	p.async[s.Async] = pending{s, done}
 	req, err := p.request(ctx, s)
 	if err != nil {
 		return err
@@ -203,12 +212,13 @@ func (p *play) begin(ctx context.Context, s *Step) error {
 }
 
 func (p *play) await(name string) answer {
-	done, ok := p.async[name]
+	w, ok := p.async[name]
 	if !ok {
 		return answer{err: fmt.Errorf("no step is called %s", name)}
 	}
 	select {
-	case a := <-done:
+	case a := <-w.done:
+		p.capture(w.step, a)
 		return a
 	case <-time.After(giveUp):
 		return answer{err: context.DeadlineExceeded}

@@ -1,0 +1,122 @@
+package images
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"skiff.dev/skiff/engine"
+	"skiff.dev/skiff/engine/dockerapi/route"
+)
+
+// records makes records of "name image" pairs; image is a word.
+func records(pairs ...string) []engine.ImageRecord {
+	var out []engine.ImageRecord
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, engine.ImageRecord{Name: pairs[i], Target: imagespec.Descriptor{Digest: digest.FromString(pairs[i+1])}})
+	}
+	return out
+}
+
+func TestDecide(t *testing.T) {
+	one, two := digest.FromString("one"), digest.FromString("two")
+	all := records(
+		"docker.io/library/a:1", "one", "docker.io/library/a:2", "one", "reg.io/b:1", "one",
+		"docker.io/library/c:latest", "two", "", "three")
+	used := func(running bool) func(digest.Digest) []user {
+		return func(digest.Digest) []user { return []user{{"0123456789abcdef", running}} }
+	}
+	free := func(digest.Digest) []user { return nil }
+	for _, c := range []struct {
+		ref   string
+		force bool
+		users func(digest.Digest) []user
+		want  string // names that go, "+delete"; or the error
+	}{
+		{"a:1", false, used(true), "docker.io/library/a:1"},
+		{"a:2", true, used(true), "docker.io/library/a:2"},
+		{"c", false, free, "docker.io/library/c:latest +delete"},
+		{"c", false, used(false), "conflict: unable to delete c:latest (must be forced) - container 0123456789ab is using its referenced image " + short(two.String())},
+		{"c", true, used(true), "docker.io/library/c:latest +dangle"},
+		{one.String(), false, free, "conflict: unable to delete " + short(one.String()) + " (must be forced) - image is referenced in multiple repositories"},
+		{one.Encoded()[:12], true, free, "docker.io/library/a:1 docker.io/library/a:2 reg.io/b:1 +delete"},
+		{one.String(), true, used(true), "conflict: unable to delete " + short(one.String()) + " (cannot be forced) - image is being used by running container 0123456789ab"},
+		{two.String(), false, used(false), "conflict: unable to delete " + short(two.String()) + " (must be forced) - image is being used by stopped container 0123456789ab"},
+		{two.String(), true, used(false), "docker.io/library/c:latest +delete"},
+		{digest.FromString("three").String(), false, free, " +delete"},
+		{"a@" + one.String(), false, free, "docker.io/library/a:1 docker.io/library/a:2"},
+		{"other@" + one.String(), false, free, "No such image: other@" + one.String()},
+		{"none", false, free, "No such image: none:latest"},
+		{"UPPER", false, free, "invalid reference format: repository name (library/UPPER) must be lowercase"},
+	} {
+		d, err := decide(all, c.ref, c.force, c.users)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			var names []string
+			for _, r := range d.untag {
+				names = append(names, r.Name)
+			}
+			got = strings.Join(names, " ")
+			if d.delete != "" {
+				got += " +delete"
+			}
+			if d.dangle {
+				got += " +dangle"
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s force %v: %q, want %q", c.ref, c.force, got, c.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	one := digest.FromString("one")
+	all := records("docker.io/library/a:1", "one", "reg.io/b:1", "one", "", "two")
+	for ref, want := range map[string]string{
+		"a:1": "docker.io/library/a:1", one.String(): "docker.io/library/a:1", one.Encoded()[:4]: "docker.io/library/a:1",
+		"reg.io/b@" + one.String(): "reg.io/b:1", digest.FromString("two").String(): "",
+	} {
+		if r, err := resolve(all, ref); err != nil || r.Name != want {
+			t.Errorf("%s: %+v %v", ref, r, err)
+		}
+	}
+	for ref, status := range map[string]int{"a": 404, "a:b:c": 400, "": 400, "abc": 404, "sha256:" + strings.Repeat("0", 64): 404} {
+		if _, err := resolve(all, ref); route.Status(err) != status {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestParseTime(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]string{
+		"10m": "2026-01-02T02:54:05Z", "2021-01-01": "2021-01-01T00:00:00Z", "2021-01-01T10:00": "2021-01-01T10:00:00Z",
+		"1600000000.5": "2020-09-13T12:26:40.5Z", "2021-01-01T10:00:00+02:00": "2021-01-01T08:00:00Z",
+	} {
+		if got, err := parseTime(text, now); err != nil || got.UTC().Format(time.RFC3339Nano) != want {
+			t.Errorf("%s: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"nonsense", "", "1.x", "2021-13-01"} {
+		if got, err := parseTime(text, now); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
+func FuzzParseTime(f *testing.F) {
+	f.Add("10m")
+	f.Add("1600000000.5")
+	f.Fuzz(func(t *testing.T, text string) { parseTime(text, time.Unix(0, 0)) })
+}
+
+func FuzzDecodeAuth(f *testing.F) {
+	f.Add("e30=")
+	f.Fuzz(func(t *testing.T, text string) { decodeAuth(text) })
+}
