@@ -78,7 +78,7 @@ type SandboxSpec struct {
 	// own; "" is the machine's where the network is.
 	UTS string
 	// NetOf and IPCOf are ids of sandboxes whose namespaces this one has too; with
-	// NetOf also their name, with IPCOf their shared memory.
+	// NetOf also their name if UTS is "", with IPCOf their shared memory.
 	NetOf, IPCOf string
 	// SHMSize of /dev/shm in bytes; 0 is 64 MiB. NoSHM leaves it out.
 	SHMSize int64

@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"skiff.dev/skiff/engine/dockerapi/containers"
-	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/engine/dockerapi/images"
 	"skiff.dev/skiff/engine/dockerapi/system"
 	"skiff.dev/skiff/engine/dockerapi/volumes"
@@ -23,15 +22,13 @@ import (
 func (p *process) dockerDir() string { return filepath.Join(p.cfg.Data, "docker", "containers") }
 
 // dockerContainers is the area of containers on this process's engine.
-func (p *process) dockerContainers(ctx context.Context, events *event.Hub, log *slog.Logger, vols *volumes.Store, imgs *images.Area) (*containers.Area, error) {
+func (p *process) dockerContainers(ctx context.Context, o containers.Options) (*containers.Area, error) {
 	groups, err := cgroup.Detect()
 	if err != nil {
 		return nil, err
 	}
-	return containers.New(ctx, containers.Options{
-		Dir: p.dockerDir(), Engine: p.engine, Images: imageFinder{imgs}, Volumes: volumeUser{vols}, Events: events, Log: log,
-		CgroupVersion: groups.Version(), Runtime: "runc",
-	})
+	o.Dir, o.Engine, o.CgroupVersion, o.Runtime = p.dockerDir(), p.engine, groups.Version(), "runc"
+	return containers.New(ctx, o)
 }
 
 // imageFinder shows the images to containers.
@@ -48,6 +45,10 @@ func (f imageFinder) Find(ctx context.Context, ref string, want *imagespec.Platf
 	if err := errors.Join(json.Unmarshal(found.Config, &img.Config), json.Unmarshal(found.Config, &docker)); err != nil {
 		return nil, fmt.Errorf("configuration of image %s: %w", ref, err)
 	}
+	if img.Descriptor.Platform == nil {
+		p := imagespec.Platform{Architecture: img.Config.Architecture, OS: img.Config.OS, Variant: img.Config.Variant}
+		img.Descriptor.Platform = &p
+	}
 	if name, err := reference.ParseNormalizedNamed(found.Name); err == nil && found.Descriptor.Annotations == nil {
 		img.Descriptor.Annotations = map[string]string{"io.containerd.image.name": found.Name}
 		if tagged, ok := name.(reference.Tagged); ok {
@@ -57,12 +58,24 @@ func (f imageFinder) Find(ctx context.Context, ref string, want *imagespec.Platf
 	return img, nil
 }
 
-// commitSource shows the containers to the area of images, which is made before.
-type commitSource struct{ a *containers.Area }
+// commitSource shows the containers to the areas of images and networks, which are
+// made before.
+type commitSource struct {
+	a atomic.Pointer[containers.Area]
+}
+
+func (c *commitSource) set(a *containers.Area) { c.a.Store(a) }
+
+// networkChanged is told when a container's hosts or resolvers change.
+func (c *commitSource) networkChanged(id string) {
+	if a := c.a.Load(); a != nil {
+		a.NetworkChanged(id)
+	}
+}
 
 // Source implements images.Containers.
 func (c *commitSource) Source(ctx context.Context, name string) (*images.Source, error) {
-	s, err := c.a.Source(ctx, name)
+	s, err := c.a.Load().Source(ctx, name)
 	if err != nil {
 		return nil, err
 	}

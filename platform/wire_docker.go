@@ -17,6 +17,7 @@ import (
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/dockerapi/containers"
 	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/networks"
 	"skiff.dev/skiff/engine/dockerapi/swarm"
 	"skiff.dev/skiff/engine/dockerapi/system"
 	"skiff.dev/skiff/engine/dockerapi/volumes"
@@ -37,11 +38,15 @@ func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	conts, err := p.dockerContainers(ctx, events, log, vols, imgs)
+	nets, err := p.dockerNetworks(ctx, events, log, source.networkChanged)
 	if err != nil {
 		return nil, err
 	}
-	source.a = conts
+	conts, err := p.dockerContainers(ctx, containers.Options{Images: imageFinder{imgs}, Networks: nets, Volumes: volumeUser{vols}, Events: events, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, nets.Close())
+	}
+	source.set(conts)
 	sys, err := p.dockerSystem(events, log)
 	if err != nil {
 		return nil, err
@@ -54,7 +59,8 @@ func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, conts, imgs, built, volumes.New(vols), swarm.New()}, nil
+	netArea := networkArea{networks.New(networks.Options{Networks: nets, Containers: conts, Events: events}), nets}
+	return []dockerapi.Area{netArea, about, conts, imgs, built, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the

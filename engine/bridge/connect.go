@@ -90,6 +90,9 @@ func (m *Manager) connect(ref string, e Endpoint) (*Attachment, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.endIfEmpty(s))
 	}
+	m.mu.Lock()
+	m.tell("connect", n, s.Container)
+	m.mu.Unlock()
 	out := c.Attachment
 	return &out, nil
 }
@@ -352,6 +355,7 @@ func (m *Manager) drop(s *sandbox, c *end) error {
 	if n := m.networks[c.NetworkID]; n != nil {
 		n.giveBack(c)
 		delete(n.endpoints, s.Container)
+		m.tell("disconnect", n, s.Container)
 	}
 	m.mu.Unlock()
 	if len(s.Ends) == 0 {

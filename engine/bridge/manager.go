@@ -35,7 +35,10 @@ type Options struct {
 	// Changed, where given, is told that a container's Files are others now. It is
 	// called without locks, and may call back.
 	Changed func(container string)
-	Log     *slog.Logger
+	// Event, where given, is told of what happened to a network: "create", "destroy", and
+	// "connect" and "disconnect" of a container. It must not call back.
+	Event func(action string, n *Network, container string)
+	Log   *slog.Logger
 }
 
 // Manager is Networks on one machine.
@@ -187,6 +190,7 @@ func (m *Manager) Create(_ context.Context, s Spec) (*Network, error) {
 			return nil, err
 		}
 		n.busy = false
+		m.tell("create", n, "")
 		return n.view(), nil
 	}
 	// What is written before the bridge is made is taken away after a crash between
@@ -205,7 +209,15 @@ func (m *Manager) Create(_ context.Context, s Spec) (*Network, error) {
 		return nil, errors.Join(fmt.Errorf("create network %s: %w", s.Name, err), m.machine.removeBridge(n), m.store.removeNetwork(n.ID))
 	}
 	n.busy = false
+	m.tell("create", n, "")
 	return n.view(), nil
+}
+
+// tell tells Options.Event. m.mu is held.
+func (m *Manager) tell(action string, n *network, container string) {
+	if m.o.Event != nil {
+		m.o.Event(action, &Network{ID: n.ID, Name: n.Name, Driver: n.Driver}, container)
+	}
 }
 
 // reserve gives the network its id, its addresses and its place in the table.
@@ -382,6 +394,7 @@ func (m *Manager) Remove(_ context.Context, ref string) (*Network, error) {
 		return nil, fmt.Errorf("remove network %s: %w", n.Name, err)
 	}
 	delete(m.networks, n.ID)
+	m.tell("destroy", n, "")
 	return n.view(), nil
 }
 

@@ -27,7 +27,13 @@ func (u User) home() string {
 }
 
 func (u User) oci() specs.User {
-	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
+	// Its own group is among the others too: a process that gives up the one must not
+	// gain by it (CVE-2022-36109).
+	groups := u.Groups
+	if !slices.Contains(groups, u.GID) {
+		groups = append([]uint32{u.GID}, groups...)
+	}
+	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: groups}
 }
 
 // LookupUser understands "user", "uid", "user:group" and the like by the root

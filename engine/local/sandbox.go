@@ -92,7 +92,7 @@ func (l *Local) makeSandbox(ctx context.Context, s *sandbox) error {
 	}
 	want := namespace.Spec{
 		Net: !spec.HostNetwork && net == nil, IPC: !spec.HostIPC && ipc == nil,
-		UTS: net == nil && (spec.UTS == "private" || spec.UTS == "" && !spec.HostNetwork), Hostname: spec.Hostname, Sysctls: spec.Sysctls,
+		UTS: spec.UTS == "private" || spec.UTS == "" && !spec.HostNetwork && net == nil, Hostname: spec.Hostname, Sysctls: spec.Sysctls,
 	}
 	if err := namespace.Pin(dir, want); err != nil {
 		return err
@@ -105,8 +105,10 @@ func (l *Local) makeSandbox(ctx context.Context, s *sandbox) error {
 	}
 	s.Sandbox.NetNS, s.Sandbox.IPCNS, s.Sandbox.UTSNS = path(want.Net, namespace.Net), path(want.IPC, namespace.IPC), path(want.UTS, namespace.UTS)
 	if net != nil {
-		s.Sandbox.NetNS, s.Sandbox.UTSNS = net.Sandbox.NetNS, net.Sandbox.UTSNS
-		s.Sandbox.Spec.Hostname = net.Sandbox.Spec.Hostname
+		s.Sandbox.NetNS = net.Sandbox.NetNS
+		if spec.UTS == "" {
+			s.Sandbox.UTSNS, s.Sandbox.Spec.Hostname = net.Sandbox.UTSNS, net.Sandbox.Spec.Hostname
+		}
 	}
 	s.SHM = "/dev/shm"
 	switch {

@@ -59,6 +59,7 @@ type Images interface {
 type Networks interface {
 	Get(ctx context.Context, network string) (*bridge.Network, error)
 	Connect(ctx context.Context, network string, e bridge.Endpoint) (*bridge.Attachment, error)
+	Disconnect(ctx context.Context, network, container string) error
 	Leave(ctx context.Context, container string) error
 	Attached(ctx context.Context, container string) (map[string]bridge.Attachment, []bridge.Binding, error)
 	Files(ctx context.Context, container string) (*bridge.Files, error)

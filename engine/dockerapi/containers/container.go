@@ -70,9 +70,8 @@ type cont struct {
 
 // run is one run of a container; done is closed when its end has been dealt with.
 type run struct {
-	done    chan struct{}
-	code    int
-	failure string
+	done chan struct{}
+	code int
 }
 
 func newCont(r record) *cont {

@@ -245,7 +245,7 @@ func firstError(err error) error {
 }
 
 func defaultHostname(h *container.HostConfig, id string) string {
-	if h.NetworkMode.IsHost() || h.UTSMode.IsHost() {
+	if h.NetworkMode.IsHost() {
 		if name, err := os.Hostname(); err == nil {
 			return name
 		}

@@ -122,7 +122,6 @@ func merge(c *container.Config, img *Image) {
 	if len(c.Entrypoint) == 0 {
 		if len(c.Cmd) == 0 {
 			c.Cmd = slices.Clone(i.Cmd)
-			c.ArgsEscaped = i.ArgsEscaped //nolint:staticcheck // Docker shows it
 		}
 		if c.Entrypoint == nil {
 			c.Entrypoint = slices.Clone(i.Entrypoint)

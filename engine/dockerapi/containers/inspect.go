@@ -2,6 +2,8 @@ package containers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/netip"
@@ -58,7 +60,7 @@ func (a *Area) inspect(w http.ResponseWriter, r *route.Request) error {
 		return route.WriteJSON(w, http.StatusOK, out)
 	}
 	out.GraphDriver = &storage.DriverData{Name: storageDriver}
-	flat, err := flatten(out, &v)
+	flat, err := flatten(out)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (a *Area) inspect(w http.ResponseWriter, r *route.Request) error {
 }
 
 // flatten adds what clients of old look for.
-func flatten(out *container.InspectResponse, v *view) (map[string]any, error) {
+func flatten(out *container.InspectResponse) (map[string]any, error) {
 	b, err := json.Marshal(out)
 	if err != nil {
 		return nil, err
@@ -76,14 +78,12 @@ func flatten(out *container.InspectResponse, v *view) (map[string]any, error) {
 		return nil, err
 	}
 	settings, ok := flat["NetworkSettings"].(map[string]any)
-	if !ok || v.HostConfig.NetworkMode.IsContainer() {
+	ep := out.NetworkSettings.Networks[network.NetworkBridge]
+	if !ok || ep == nil {
 		return flat, nil
 	}
-	old := oldNetwork{}
-	if ep := out.NetworkSettings.Networks[network.NetworkBridge]; ep != nil {
-		old = oldNetwork{
-			ep.EndpointID, ep.Gateway, ep.GlobalIPv6Address, ep.GlobalIPv6PrefixLen, ep.IPAddress, ep.IPPrefixLen, ep.IPv6Gateway, ep.MacAddress,
-		}
+	old := oldNetwork{
+		ep.EndpointID, ep.Gateway, ep.GlobalIPv6Address, ep.GlobalIPv6PrefixLen, ep.IPAddress, ep.IPPrefixLen, ep.IPv6Gateway, ep.MacAddress,
 	}
 	if b, err = json.Marshal(&old); err != nil {
 		return nil, err
@@ -125,7 +125,8 @@ func (a *Area) show(ctx context.Context, v *view) (*container.InspectResponse, e
 		}
 	}
 	if v.running && !v.HostConfig.NetworkMode.IsContainer() {
-		out.NetworkSettings.SandboxID, out.NetworkSettings.SandboxKey = v.ID, a.sandboxKey(ctx, v.ID)
+		sum := sha256.Sum256([]byte("sandbox " + v.ID + stamp(v.StartedAt)))
+		out.NetworkSettings.SandboxID, out.NetworkSettings.SandboxKey = hex.EncodeToString(sum[:]), a.sandboxKey(ctx, v.ID)
 	}
 	return out, nil
 }

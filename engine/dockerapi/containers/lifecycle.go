@@ -122,6 +122,9 @@ func (a *Area) slay(ctx context.Context, c *cont, done <-chan struct{}) error {
 	return nil
 }
 
+// docker makes an error of Docker's words, which may begin with a capital.
+func docker(format string, a ...any) error { return fmt.Errorf(format, a...) }
+
 func firstOf(list ...string) string {
 	for _, s := range list {
 		if s != "" {
@@ -142,7 +145,7 @@ func (a *Area) restart(w http.ResponseWriter, r *route.Request) error {
 	}
 	ctx := context.WithoutCancel(r.Context())
 	fail := func(err error) error {
-		return fmt.Errorf("Cannot restart container %s: %w", r.Var("name"), err)
+		return docker("Cannot restart container %s: %w", r.Var("name"), err)
 	}
 	if v := a.view(c); v.running || v.restarting {
 		a.mu.Lock()
@@ -293,10 +296,10 @@ func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
 			return route.Invalidf("Renaming a container with the same name as its current name")
 		}
 		if err := checkName("/" + name); err != nil {
-			return fmt.Errorf("Error when allocating new name: %w", err)
+			return docker("Error when allocating new name: %w", err)
 		}
 		if err := a.reserve(name, c.rec.ID); err != nil {
-			return fmt.Errorf("Error when allocating new name: %w", err)
+			return docker("Error when allocating new name: %w", err)
 		}
 		c.rec.Name = name
 		if err := a.save(c); err != nil {
@@ -339,7 +342,7 @@ func (a *Area) update(w http.ResponseWriter, r *route.Request) error {
 	if err := mergeUpdate(&next, &req); err != nil {
 		return err
 	}
-	fail := func(err error) error { return fmt.Errorf("Cannot update container %s: %w", v.ID, err) }
+	fail := func(err error) error { return docker("Cannot update container %s: %w", v.ID, err) }
 	if v.removing {
 		return fail(route.Conflictf("container is marked for removal and cannot be \"update\""))
 	}

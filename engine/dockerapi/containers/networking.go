@@ -68,8 +68,12 @@ func checkEndpoint(name string, ep *network.EndpointSettings) error {
 // sandboxSpec is the sandbox of a run.
 func (a *Area) sandboxSpec(v *view) engine.SandboxSpec {
 	h := v.HostConfig
+	name := v.Config.Hostname
+	if c, err := a.find(h.NetworkMode.ConnectedContainer()); err == nil {
+		name = c.rec.Config.Hostname // that of whose network it is in
+	}
 	s := engine.SandboxSpec{
-		ID: v.ID, Hostname: v.Config.Hostname, Labels: map[string]string{Mine: ""}, CgroupParent: cgroupParent(h),
+		ID: v.ID, Hostname: name, Labels: map[string]string{Mine: ""}, CgroupParent: cgroupParent(h),
 		HostNetwork: h.NetworkMode.IsHost(), HostIPC: h.IpcMode.IsHost(), HostPID: h.PidMode.IsHost(), UTS: "private",
 		NetOf: h.NetworkMode.ConnectedContainer(), IPCOf: h.IpcMode.Container(), SHMSize: h.ShmSize, NoSHM: h.IpcMode.IsNone(),
 	}

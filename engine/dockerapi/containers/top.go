@@ -81,7 +81,7 @@ func parsePS(text string, pids []int) (*container.TopResponse, error) {
 		}
 		pid, err := strconv.Atoi(f[at])
 		if err != nil {
-			return nil, route.Internal(fmt.Errorf("Unexpected pid '%s': %w", f[at], err))
+			return nil, route.Internal(docker("Unexpected pid '%s': %w", f[at], err))
 		}
 		if !slices.Contains(pids, pid) {
 			continue

@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +22,10 @@ func initProcess(args []string) int {
 		fmt.Fprintln(os.Stderr, "docker-init: no command")
 		return 1
 	}
-	path, err := exec.LookPath(args[0])
+	path, err := lookPath(args[0])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "[FATAL docker-init (1)] exec %s failed: %v\n", args[0], errors.Unwrap(err))
-		if errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintf(os.Stderr, "[FATAL docker-init (1)] exec %s failed: %v\n", args[0], err)
+		if errors.Is(err, unix.EACCES) {
 			return 126
 		}
 		return 127
@@ -54,6 +54,26 @@ func initProcess(args []string) int {
 		}
 	}
 	return 0
+}
+
+// lookPath finds a program as shells do.
+func lookPath(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, unix.Access(name, unix.X_OK)
+	}
+	var err error = unix.ENOENT
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		path := filepath.Join(dir, name)
+		switch aerr := unix.Access(path, unix.X_OK); aerr {
+		case nil:
+			if st, serr := os.Stat(path); serr == nil && !st.IsDir() {
+				return path, nil
+			}
+		case unix.EACCES:
+			err = aerr
+		}
+	}
+	return "", err
 }
 
 // reap collects all that have ended, and tells how the child did.
