@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"skiff.dev/skiff/cli/compose"
 )
 
 // Default directories.
@@ -104,11 +106,14 @@ func Run(ctx context.Context, args []string, dirs *Dirs, verbs ...*cobra.Command
 	root.SetArgs(args[1:])
 	err := root.ExecuteContext(ctx)
 	var code ExitError
+	var container compose.ExitCode
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, &container):
+		return int(container)
 	default:
 		fmt.Fprintf(os.Stderr, "skiff: %v\n", err)
 		return 1
@@ -131,6 +136,9 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
   skiff reset                # remove every trace of it`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// compose has flags of its own before its verbs, which have others by the
+		// same letters.
+		TraverseChildren: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -142,6 +150,7 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 	root.PersistentFlags().StringVar(&dirs.Run, "run-dir", dirs.Run, "directory of sockets and what a reboot may clear; one of its own for each data directory where none is given (env SKIFF_RUN_DIR)")
 	root.AddCommand(verbs...)
 	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
+	root.AddCommand(compose.Command(func() string { return filepath.Join(dirs.Run, DockerSocket) }))
 	return root
 }
 
