@@ -54,6 +54,8 @@ type Config struct {
 
 	// DockerSocket is a second place for the socket of the Docker API.
 	DockerSocket string `json:"dockerSocket,omitempty"`
+	// PublishPastFirewall publishes ports of Docker's containers as Docker does.
+	PublishPastFirewall bool `json:"-"`
 	// EngineOnly runs containers without a cluster.
 	EngineOnly bool `json:"-"`
 

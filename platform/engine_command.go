@@ -15,6 +15,7 @@ import (
 func (c *Config) engineFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.StringVar(&c.DockerSocket, "docker-socket", "", "serve the Docker API on this socket too, such as /var/run/docker.sock")
+	fs.BoolVar(&c.PublishPastFirewall, "publish-past-firewall", false, "publish ports of Docker's containers as Docker does: rules of this machine's input hook do not see what is sent to them")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 
@@ -36,7 +37,7 @@ leaves the containers running.`,
 			if err := needRoot("engine"); err != nil {
 				return err
 			}
-			alone := &Config{Dirs: c.Dirs, EngineOnly: true, Runtime: flags.Runtime, DockerSocket: flags.DockerSocket, LogLevel: flags.LogLevel}
+			alone := &Config{Dirs: c.Dirs, EngineOnly: true, Runtime: flags.Runtime, DockerSocket: flags.DockerSocket, PublishPastFirewall: flags.PublishPastFirewall, LogLevel: flags.LogLevel}
 			return quiet(runOrDetach(cmd, alone, background))
 		}),
 	}

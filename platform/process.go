@@ -17,6 +17,7 @@ import (
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
+	"skiff.dev/skiff/engine/build"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/local"
 	"skiff.dev/skiff/kernel/resident"
@@ -51,6 +52,7 @@ type process struct {
 	client       *client.InProcess
 	identity     *identity
 	engine       *local.Local
+	builder      *build.Builder
 	network      *network.Network
 	node         *node.Node
 	docker       *dockerapi.Server

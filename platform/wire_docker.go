@@ -16,6 +16,7 @@ import (
 	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/engine/dockerapi"
 	"skiff.dev/skiff/engine/dockerapi/event"
+	"skiff.dev/skiff/engine/dockerapi/networks"
 	"skiff.dev/skiff/engine/dockerapi/swarm"
 	"skiff.dev/skiff/engine/dockerapi/system"
 	"skiff.dev/skiff/engine/dockerapi/volumes"
@@ -24,10 +25,14 @@ import (
 
 // dockerAreas is the list of the areas of the Docker API, in the order in which
 // their routes are tried. It is called when the first request comes.
-func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
+func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	events := new(event.Hub)
 	log := p.tel.For("docker").Log
 	vols, err := volumes.Open(volumes.Options{Root: filepath.Join(p.cfg.Data, "docker", "volumes"), Events: events, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	nets, err := p.dockerNetworks(ctx, events, log, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +41,8 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 		return nil, err
 	}
 	sys.Volumes = vols
+	built := p.dockerBuilds(events, log)
+	sys.Builds = built
 	imgs, err := p.dockerImages(events)
 	if err != nil {
 		return nil, err
@@ -45,7 +52,7 @@ func (p *process) dockerAreas(context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{about, imgs, volumes.New(vols), swarm.New()}, nil
+	return []dockerapi.Area{networkArea{networks.New(networks.Options{Networks: nets, Events: events}), nets}, about, imgs, built, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the

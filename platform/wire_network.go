@@ -12,6 +12,7 @@ import (
 	crclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"skiff.dev/skiff/dns"
+	"skiff.dev/skiff/engine/bridge"
 	"skiff.dev/skiff/network"
 	"skiff.dev/skiff/node/podspec"
 )
@@ -147,9 +148,9 @@ func (p *process) ensure(ctx context.Context, o crclient.Object) error {
 	return nil
 }
 
-// wipeNetwork takes every trace of the instance's network from the machine.
+// wipeNetwork takes every trace of the instance's networks from the machine.
 func wipeNetwork(c *Config) error {
-	err := network.Wipe(c.Instance(), networkDir(c))
+	err := errors.Join(network.Wipe(c.Instance(), networkDir(c)), bridge.Withdraw(c.Instance(), dockerNetworksDir(c)))
 	if err != nil {
 		return errors.Join(errors.New("remove interfaces and tables"), err)
 	}

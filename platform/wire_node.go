@@ -42,7 +42,18 @@ func (p *process) openEngine(ctx context.Context) (func(), error) {
 	for _, c := range all {
 		p.adopted = p.adopted || c.State == engine.Running
 	}
-	return func() { e.Close() }, err
+	if err != nil {
+		return func() { e.Close() }, err
+	}
+	p.builder, err = p.openBuilder()
+	return func() {
+		if p.builder != nil {
+			if err := p.builder.Close(); err != nil {
+				p.tel.Log.Warn("close the builder", "err", err)
+			}
+		}
+		e.Close()
+	}, err
 }
 
 // noRuntime tells what was tried and what would help.

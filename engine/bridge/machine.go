@@ -338,11 +338,12 @@ func (k *kernelMachine) Close() error {
 	return errors.Join(k.nft.Close(), k.host.Close())
 }
 
-// Wipe takes every trace of an instance's networks from the machine, and their state.
-// The instance must not run.
-func Wipe(instance, dir string) error { return wipeIn(nil, instance, dir) }
+// Withdraw takes every trace of an instance's networks from the machine. What dir
+// remembers stays, and the next Restore makes the networks again. The instance must
+// not run.
+func Withdraw(instance, dir string) error { return withdrawIn(nil, instance, dir) }
 
-func wipeIn(ns *netns.Namespace, instance, dir string) error {
+func withdrawIn(ns *netns.Namespace, instance, dir string) error {
 	if !instanceName.MatchString(instance) {
 		return fmt.Errorf("bridge: %q is no instance", instance)
 	}
@@ -376,8 +377,5 @@ func wipeIn(ns *netns.Namespace, instance, dir string) error {
 	case !errors.Is(err, nft.ErrNone):
 		errs = append(errs, err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
+	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package bridge
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -393,7 +392,7 @@ func TestTakenByProgram(t *testing.T) {
 }
 
 // TestAdoption: the kernel serves while this process does not; the next one knows all
-// of it, and Wipe leaves nothing.
+// of it, and Withdraw leaves nothing.
 func TestAdoption(t *testing.T) {
 	b := newBox(t, nil)
 	_, err := b.Create(t.Context(), Spec{Name: "one"})
@@ -419,14 +418,11 @@ func TestAdoption(t *testing.T) {
 	}
 	must(t, b.Leave(t.Context(), web.Container))
 	must(t, b.Close())
-	must(t, wipeIn(b.ns, "box", b.o.Dir))
+	must(t, withdrawIn(b.ns, "box", b.o.Dir))
 	all, err := h.Interfaces()
 	must(t, err)
 	if len(all) != 2 { // lo and eth0
 		t.Errorf("%+v", all)
-	}
-	if _, err := os.Stat(b.o.Dir); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
 	}
 	must(t, b.ns.Do(func() error {
 		c, err := nft.Open(b.ns)
@@ -439,6 +435,10 @@ func TestAdoption(t *testing.T) {
 		}
 		return nil
 	}))
+	// As after the machine has started anew.
+	b.start()
+	b.connect("one", web)
+	b.wants(b.out, boxIP+":8080", "web "+outsideIP)
 }
 
 // TestNewUplink: clients by an interface that comes later are let in by the kernel too.

@@ -35,7 +35,10 @@ type Options struct {
 	// Changed, where given, is told that a container's Files are others now. It is
 	// called without locks, and may call back.
 	Changed func(container string)
-	Log     *slog.Logger
+	// Event, where given, is told of what happened to a network: "create", "destroy", and
+	// "connect" and "disconnect" of a container. It must not call back.
+	Event func(action string, n *Network, container string)
+	Log   *slog.Logger
 }
 
 // Manager is Networks on one machine.
@@ -48,6 +51,8 @@ type Manager struct {
 	networks  map[string]*network
 	sandboxes map[string]*sandbox
 	ports     ports
+	left      sync.Cond      // told when a network's leaving has become less; its lock is mu
+	ending    sync.WaitGroup // interfaces of containers that have left
 }
 
 var _ Networks = (*Manager)(nil)
@@ -59,6 +64,7 @@ type network struct {
 	pools     []*pool // one for each of IPAM.Config
 	endpoints map[string]*Attachment
 	busy      bool // being made or removed
+	leaving   int  // connections of containers that have ended, whose interfaces go
 }
 
 // machine is what a Manager has done. Undoing what is not there is no error.
@@ -92,10 +98,12 @@ func newManager(o Options, m machine, s store) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{
+	out := &Manager{
 		o: o, machine: m, store: s,
 		networks: map[string]*network{}, sandboxes: map[string]*sandbox{}, ports: ports{},
 	}
+	out.left.L = &out.mu
+	return out
 }
 
 func newID() string {
@@ -187,6 +195,7 @@ func (m *Manager) Create(_ context.Context, s Spec) (*Network, error) {
 			return nil, err
 		}
 		n.busy = false
+		m.tell("create", n, "")
 		return n.view(), nil
 	}
 	// What is written before the bridge is made is taken away after a crash between
@@ -205,7 +214,15 @@ func (m *Manager) Create(_ context.Context, s Spec) (*Network, error) {
 		return nil, errors.Join(fmt.Errorf("create network %s: %w", s.Name, err), m.machine.removeBridge(n), m.store.removeNetwork(n.ID))
 	}
 	n.busy = false
+	m.tell("create", n, "")
 	return n.view(), nil
+}
+
+// tell tells Options.Event. m.mu is held.
+func (m *Manager) tell(action string, n *network, container string) {
+	if m.o.Event != nil {
+		m.o.Event(action, &Network{ID: n.ID, Name: n.Name, Driver: n.Driver}, container)
+	}
 }
 
 // reserve gives the network its id, its addresses and its place in the table.
@@ -382,6 +399,7 @@ func (m *Manager) Remove(_ context.Context, ref string) (*Network, error) {
 		return nil, fmt.Errorf("remove network %s: %w", n.Name, err)
 	}
 	delete(m.networks, n.ID)
+	m.tell("destroy", n, "")
 	return n.view(), nil
 }
 
@@ -415,6 +433,9 @@ func (m *Manager) claim(ref string) (*network, error) {
 		return nil, forbidden("error while removing network: network %s has active endpoints (%s)", n.Name, strings.Join(who, ", "))
 	}
 	n.busy = true
+	for n.leaving > 0 {
+		m.left.Wait()
+	}
 	return n, nil
 }
 

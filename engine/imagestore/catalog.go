@@ -262,9 +262,14 @@ func (s *Store) variant(ctx context.Context, d imagespec.Descriptor) (engine.Var
 	if d.Platform == nil {
 		v.Platform = cfg.Platform
 	}
-	for _, chain := range identity.ChainIDs(slices.Clone(cfg.RootFS.DiffIDs)) {
+	below := s.below(ctx, cfg.RootFS.DiffIDs)
+	for i, chain := range identity.ChainIDs(slices.Clone(cfg.RootFS.DiffIDs)) {
 		l := engine.VariantLayer{Chain: chain}
-		us, err := s.snaps.Usage(ctx, chain.String())
+		snapshot := chain.String()
+		if below != nil {
+			snapshot = below[i]
+		}
+		us, err := s.snaps.Usage(ctx, snapshot)
 		if err != nil && !errdefs.IsNotFound(err) {
 			return v, err
 		}

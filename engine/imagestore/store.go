@@ -172,12 +172,18 @@ func (s *Store) dropLeases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gone := false
 	for _, l := range all {
+		// Leases without an end are a builder's: they hold its cache.
+		if _, work := l.Labels["containerd.io/gc.expire"]; !work {
+			continue
+		}
+		gone = true
 		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
-	if len(all) == 0 {
+	if !gone {
 		return nil
 	}
 	return s.collect(ctx)

@@ -27,7 +27,14 @@ var (
 
 // floors are how many answers of each file were equal when it was last looked at;
 // fewer is a fault.
-var floors = map[string]int{}
+var floors = map[string]int{
+	"a-info-df":      14,
+	"a-ping-version": 21,
+	"b-load-inspect": 62,
+	"b-save-push":    51,
+	"f-volume-crud":  49,
+	"h-swarm":        47,
+}
 
 // TestRecordedDocker plays every file against an engine and prints how many answers
 // are equal. It uses the recordings beside the repository.

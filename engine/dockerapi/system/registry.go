@@ -143,7 +143,7 @@ func (l *login) try(ctx context.Context, endpoint string) (token string, err err
 			}
 			authorize = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+bearer) }
 		case ok:
-			if l.auth.Username == "" && l.auth.Password == "" {
+			if l.auth.Username == "" || l.auth.Password == "" {
 				return "", &url.Error{Op: "Get", URL: endpoint, Err: errNoBasic}
 			}
 			authorize = func(r *http.Request) { r.SetBasicAuth(l.auth.Username, l.auth.Password) }
@@ -194,7 +194,7 @@ func (l *login) token(ctx context.Context, c challenge) (bearer, refresh string,
 		res, err = l.refresh(ctx, c)
 	} else {
 		res, err = l.get(ctx, realm.String(), func(r *http.Request) {
-			if l.auth.Username != "" || l.auth.Password != "" {
+			if l.auth.Username != "" && l.auth.Password != "" {
 				r.SetBasicAuth(l.auth.Username, l.auth.Password)
 			}
 		})
