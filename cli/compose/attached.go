@@ -50,8 +50,17 @@ type attachment struct {
 	flags   *attachFlags
 	show    map[string]bool
 	follows sync.WaitGroup
-	running map[string]string // by identifier: the label of what is waited for
+	running map[string]followed // by identifier: what is waited for
 	code    int
+	// seen are the containers whose start was told, awaited those that the plan
+	// started and that ended before that: what is told of them is still to come.
+	seen, awaited map[string]bool
+}
+
+// followed is a container whose output is shown; said is closed when all of it is.
+type followed struct {
+	label string
+	said  chan struct{}
 }
 
 // upAttached carries out a plan, shows what the containers say and returns when
@@ -63,8 +72,12 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	s := streamsOf(cmd)
+	if _, ok := act.p.Services[f.codeFrom]; f.codeFrom != "" && !ok {
+		return fmt.Errorf("no such service: %s", f.codeFrom)
+	}
 	at := &attachment{
-		act: act, flags: f, show: attachable(act.p, services, f), running: map[string]string{},
+		seen: map[string]bool{}, awaited: map[string]bool{},
+		act: act, flags: f, show: attachable(act.p, services, f), running: map[string]followed{},
 		print: newPrinter(s.out, s.err, a.colour(s, f.noColour), !f.noPrefix),
 	}
 	happens := act.d.Events(ctx, client.EventsListOptions{Filters: make(client.Filters).Add("type", "container").Add("label", spec.LabelProject+"="+act.name)})
@@ -81,7 +94,7 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 				return err
 			}
 			up = true
-			if err := at.catchUp(ctx); err != nil {
+			if err := at.catchUp(ctx, todo); err != nil {
 				return err
 			}
 		case m := <-happens.Messages:
@@ -101,7 +114,7 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 			}
 			return ExitCode(130)
 		}
-		if up && len(at.running) == 0 {
+		if up && len(at.running)+len(at.awaited) == 0 && f.codeFrom == "" {
 			at.follows.Wait()
 			return nil
 		}
@@ -118,14 +131,22 @@ func (at *attachment) already(ctx context.Context) error {
 	})
 }
 
-// catchUp forgets containers that ended before their events were seen as running,
-// once all are started.
-func (at *attachment) catchUp(ctx context.Context) error {
+// catchUp looks for what events have not told yet, once all is started.
+func (at *attachment) catchUp(ctx context.Context, todo *plan.Plan) error {
+	started := map[string]bool{}
+	for _, w := range todo.Start {
+		for _, a := range w.Do {
+			started[a.Name] = true
+		}
+	}
 	return at.each(ctx, func(c container.Summary) {
-		if c.State == container.StateRunning || c.State == container.StateRestarting {
-			if _, ok := at.running[c.ID]; !ok {
-				at.follow(ctx, c.ID, nameOf(c), client.ContainerLogsOptions{Follow: true})
-			}
+		_, followed := at.running[c.ID]
+		switch {
+		case followed || at.seen[c.ID]:
+		case c.State == container.StateRunning || c.State == container.StateRestarting:
+			at.follow(ctx, c.ID, nameOf(c), client.ContainerLogsOptions{Follow: true})
+		case started[nameOf(c)]:
+			at.awaited[c.ID] = true
 		}
 	})
 }
@@ -146,10 +167,12 @@ func (at *attachment) each(ctx context.Context, do func(container.Summary)) erro
 
 func (at *attachment) follow(ctx context.Context, id, name string, o client.ContainerLogsOptions) {
 	short := label(at.act.name, at.act.separator, name)
-	at.running[id] = short
+	said := make(chan struct{})
+	at.running[id] = followed{short, said}
 	at.print.expect(short)
 	o.Timestamps = at.flags.stamps
 	at.follows.Go(func() {
+		defer close(said)
 		if err := at.print.follow(ctx, at.act.d, id, short, o); err != nil {
 			at.print.note(short, "logs: "+err.Error())
 		}
@@ -165,6 +188,8 @@ func (at *attachment) event(ctx context.Context, m events.Message) (stop bool, e
 	}
 	switch m.Action {
 	case events.ActionStart:
+		at.seen[m.Actor.ID] = true
+		delete(at.awaited, m.Actor.ID)
 		if _, ok := at.running[m.Actor.ID]; !ok && at.show[service] {
 			since := fmt.Sprintf("%d.%09d", m.TimeNano/int64(time.Second), m.TimeNano%int64(time.Second))
 			if at.first(ctx, m.Actor.ID) {
@@ -173,11 +198,14 @@ func (at *attachment) event(ctx context.Context, m events.Message) (stop bool, e
 			at.follow(ctx, m.Actor.ID, m.Actor.Attributes["name"], client.ContainerLogsOptions{Follow: true, Since: since})
 		}
 	case events.ActionDie:
-		short, shown := at.running[m.Actor.ID]
+		was, shown := at.running[m.Actor.ID]
 		delete(at.running, m.Actor.ID)
 		code, _ := strconv.Atoi(m.Actor.Attributes["exitCode"])
 		if shown {
-			at.print.note(short, fmt.Sprintf("exited with code %d", code))
+			at.follows.Go(func() {
+				<-was.said
+				at.print.note(was.label, fmt.Sprintf("exited with code %d", code))
+			})
 		}
 		if service == at.flags.codeFrom {
 			at.code = code

@@ -147,7 +147,7 @@ func (a *app) runCommand() *cobra.Command {
 	fs.BoolVar(&f.noDeps, "no-deps", false, "without the services that are depended on")
 	fs.BoolVar(&up.build, "build", false, "build the image first")
 	fs.StringVar(&up.pull, "pull", "policy", "pull images: always, missing, never or policy")
-	fs.BoolVar(&up.quietPull, "quiet-pull", false, "pull without telling progress")
+	fs.BoolVar(&up.quiet, "quiet-pull", false, "pull without telling progress")
 	fs.BoolVar(&up.orphans, "remove-orphans", false, "remove containers of services that the file no longer has")
 	fs.StringArrayVar(&f.capAdd, "cap-add", nil, "a further capability")
 	fs.StringArrayVar(&f.capDrop, "cap-drop", nil, "a capability less")

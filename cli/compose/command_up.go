@@ -17,7 +17,6 @@ import (
 type upFlags struct {
 	fetch
 	detach, force, alwaysDeps, never, noDeps, noStart, orphans, renew, wait bool
-	quietPull                                                               bool
 	scale                                                                   []string
 	timeout, waitTimeout                                                    int
 	attach                                                                  attachFlags
@@ -27,7 +26,7 @@ func (f *upFlags) making(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.build, "build", false, "build images before starting containers")
 	fs.BoolVar(&f.noBuild, "no-build", false, "build no image, even if it is missing")
 	fs.StringVar(&f.pull, "pull", "policy", "pull images: always, missing, never or policy")
-	fs.BoolVar(&f.quietPull, "quiet-pull", false, "pull without telling progress")
+	fs.BoolVar(&f.quiet, "quiet-pull", false, "pull without telling progress")
 	fs.BoolVar(&f.force, "force-recreate", false, "make containers anew even if nothing changed")
 	fs.BoolVar(&f.never, "no-recreate", false, "keep existing containers even if something changed")
 	fs.BoolVar(&f.orphans, "remove-orphans", false, "remove containers of services that the file no longer has")

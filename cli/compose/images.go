@@ -25,6 +25,7 @@ import (
 type fetch struct {
 	build   bool // build even if the image is there
 	noBuild bool
+	quiet   bool   // pull without telling
 	pull    string // always, missing, never, or the services' own policies
 }
 
@@ -63,9 +64,13 @@ func (a *actor) ensureImages(ctx context.Context, f fetch) error {
 			pull[ref] = s
 		}
 	}
+	puller := *a
+	if f.quiet {
+		puller.say = &progress{out: a.say.out, quiet: true}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for ref, s := range pull {
-		g.Go(func() error { return a.pull(gctx, s, ref) })
+		g.Go(func() error { return puller.pull(gctx, s, ref) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 var (
 	inModel  = regexp.MustCompile(`\b((?:services|networks|volumes|configs|secrets|include)(?:\.[\w.\[\]-]+)?)`)
 	notThere = regexp.MustCompile(`additional properties? '([^']+)'`)
+	unknown  = regexp.MustCompile(`([\w.\[\]-]+)\.([\w-]+) false schema`)
 )
 
 // withPlace puts the file and line of what err speaks of in front of it, where
@@ -41,11 +42,22 @@ func withPlace(files []types.ConfigFile, err error) error {
 			continue
 		}
 		if line, whole := lineOf(doc.Content[0], path); whole || len(files) == 1 && line > 0 {
-			return fmt.Errorf("%s:%d: %w", files[i].Filename, line, err)
+			text = strings.TrimPrefix(text, "validating "+files[i].Filename+": ")
+			text = unknown.ReplaceAllString(text, "$1 additional properties '$2' not allowed")
+			return &placed{fmt.Sprintf("%s:%d: %s", files[i].Filename, line, text), err}
 		}
 	}
 	return err
 }
+
+// placed is an error in other words, with its place.
+type placed struct {
+	text  string
+	cause error
+}
+
+func (p *placed) Error() string { return p.text }
+func (p *placed) Unwrap() error { return p.cause }
 
 // lineOf follows path as far as the document goes: the line of the last key that
 // exists, and whether that was the whole path.

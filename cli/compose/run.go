@@ -18,10 +18,10 @@ import (
 
 // runFlags are those of `run`.
 type runFlags struct {
-	detach, remove, servicePorts, useAliases, noDeps, noTTY, interactive, build, quietPull bool
-	name, user, workdir, entrypoint                                                        string
-	env, labels, volumes, publish, capAdd, capDrop                                         []string
-	entrypointGiven                                                                        bool
+	detach, remove, servicePorts, useAliases, noDeps, noTTY, interactive bool
+	name, user, workdir, entrypoint                                      string
+	env, labels, volumes, publish, capAdd, capDrop                       []string
+	entrypointGiven                                                      bool
 }
 
 // oneOffService is a service as `run` starts it: the flags over the file.

@@ -142,7 +142,7 @@ type up struct {
 	plan Plan
 	// remade are services of which a container is made anew.
 	remade map[string]bool
-	// refuse are containers whose network has to go first.
+	// doomed are containers whose network has to go first.
 	doomed map[string]bool
 }
 
