@@ -12,7 +12,7 @@ LDFLAGS := -s -w \
   -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)
 MONITOR := engine/monitor/embedded/skiff-monitor
 
-.PHONY: help up down build deps test-deps vm-deps test test-unit test-race test-platform test-vm lint fuzz bench recorded recorded-docker clean
+.PHONY: help up down build deps test-deps vm-deps test test-unit test-race test-platform test-vm test-registry lint fuzz bench recorded recorded-docker clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,10 @@ lint:
 
 bench: build ## every figure of doc/performance.md beside its budget
 	$(GO) run ./test/bench
+
+test-registry: ## the OCI distribution conformance suite against our registry
+	cd test/conformance/registry && $(GO) build -o $(CURDIR)/bin/oci-conformance github.com/opencontainers/distribution-spec/conformance
+	OCI_CONFORMANCE=$(CURDIR)/bin/oci-conformance $(GO) test -count=1 -run Conformance ./engine/registry
 
 recorded: ## answers of a real Kubernetes beside ours
 	$(GO) test -count=1 -v -run Recorded ./test/recorded

@@ -54,6 +54,14 @@ type Config struct {
 
 	// DockerSocket is a second place for the socket of the Docker API.
 	DockerSocket string `json:"dockerSocket,omitempty"`
+	// Registry is where this machine's own registry listens, "" for none; in plain
+	// HTTP, which is for loopback alone, unless it has a certificate.
+	Registry     string `json:"registry,omitempty"`
+	RegistryCert string `json:"registryCertFile,omitempty"`
+	RegistryKey  string `json:"registryKeyFile,omitempty"`
+	// InsecureRegistries and RegistryMirrors are engine.RegistryConfig's.
+	InsecureRegistries []string `json:"insecureRegistries,omitempty"`
+	RegistryMirrors    []string `json:"registryMirrors,omitempty"`
 	// PublishPastFirewall publishes ports of Docker's containers as Docker does.
 	PublishPastFirewall bool `json:"-"`
 	// EngineOnly runs containers without a cluster.
@@ -158,7 +166,8 @@ func (c *Config) recall(fs *pflag.FlagSet) error {
 	for name, key := range map[string]string{"listen": "listen", "node-listen": "nodeListen", "node-name": "nodeName",
 		"pod-cidr": "podCIDR", "service-cidr": "serviceCIDR", "node-ports": "nodePorts", "cluster-domain": "clusterDomain", "static-pods": "staticPods",
 		"datastore": "datastore", "datastore-cafile": "datastoreCAFile", "datastore-certfile": "datastoreCertFile", "datastore-keyfile": "datastoreKeyFile",
-		"etcd-listen": "etcdListen", "etcd-peer-listen": "etcdPeerListen", "encryption-provider-config": "encryptionProviderConfig", "docker-socket": "dockerSocket"} {
+		"etcd-listen": "etcdListen", "etcd-peer-listen": "etcdPeerListen", "encryption-provider-config": "encryptionProviderConfig", "docker-socket": "dockerSocket",
+		"registry": "registry", "registry-tls-cert-file": "registryCertFile", "registry-tls-private-key-file": "registryKeyFile"} {
 		v, ok := last[key].(string)
 		if !ok || v == "" || strings.HasPrefix(name, "datastore") && c.ClusterInit {
 			continue

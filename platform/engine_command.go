@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,6 +16,7 @@ import (
 func (c *Config) engineFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Runtime, "runtime", "", "OCI runtime: a path, crun or runc (default: what works here, crun first)")
 	fs.StringVar(&c.DockerSocket, "docker-socket", "", "serve the Docker API on this socket too, such as /var/run/docker.sock")
+	c.registryFlags(fs)
 	fs.BoolVar(&c.PublishPastFirewall, "publish-past-firewall", false, "publish ports of Docker's containers as Docker does: rules of this machine's input hook do not see what is sent to them")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -37,7 +39,8 @@ leaves the containers running.`,
 			if err := needRoot("engine"); err != nil {
 				return err
 			}
-			alone := &Config{Dirs: c.Dirs, EngineOnly: true, Runtime: flags.Runtime, DockerSocket: flags.DockerSocket, PublishPastFirewall: flags.PublishPastFirewall, LogLevel: flags.LogLevel}
+			alone := &Config{Dirs: c.Dirs, EngineOnly: true, Runtime: flags.Runtime, DockerSocket: flags.DockerSocket, PublishPastFirewall: flags.PublishPastFirewall, LogLevel: flags.LogLevel,
+				Registry: flags.Registry, RegistryCert: flags.RegistryCert, RegistryKey: flags.RegistryKey, InsecureRegistries: flags.InsecureRegistries, RegistryMirrors: flags.RegistryMirrors}
 			return quiet(runOrDetach(cmd, alone, background))
 		}),
 	}
@@ -68,7 +71,7 @@ func dockerEnvCommand(c *Config) *cobra.Command {
   docker ps`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host := "unix://" + filepath.Join(c.Run, cli.DockerSocket)
+			host := shellWord("unix://" + filepath.Join(c.Run, cli.DockerSocket))
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), `export DOCKER_HOST=%s
 # For good: docker context create skiff --docker host=%s && docker context use skiff
 # Here:     eval "$(skiff docker-env)"
@@ -76,4 +79,15 @@ func dockerEnvCommand(c *Config) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// shellWord is text as one word of a shell, quoted where it needs to be.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:._-+@%,=", r)
+	}
+	if strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -95,6 +95,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 		{"open the store", p.openStore},
 		{"start the API server", p.startAPI},
 		{"open the container engine", p.openEngine},
+		{"serve the registry", p.serveRegistry},
 		{"connect the network", p.connectNetwork},
 		{"start controllers and scheduler", p.startControllers},
 		{"start the node", p.startNode},
@@ -121,10 +122,10 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 }
 
 // ofNodes are the steps that a control plane alone leaves out.
-var ofNodes = []string{"open the container engine", "connect the network", "start the node", "serve the Docker API", "open the API to pods", "wait until the node is ready"}
+var ofNodes = []string{"open the container engine", "serve the registry", "connect the network", "start the node", "serve the Docker API", "open the API to pods", "wait until the node is ready"}
 
 // ofEngine are the steps of an engine without a cluster.
-var ofEngine = []string{"check the machine", "take the data directory", "open the container engine", "serve the Docker API", "answer local commands"}
+var ofEngine = []string{"check the machine", "take the data directory", "open the container engine", "serve the registry", "serve the Docker API", "answer local commands"}
 
 // serveTLS serves h on l as a part of the process.
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {
