@@ -24,10 +24,23 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/engine"
 )
+
+// unpacking is what one unpack waits for and tells.
+type unpacking struct {
+	arrived func(context.Context, digest.Digest) error
+	tell    func(imagespec.Descriptor, engine.PullState)
+}
+
+// present is for content that is here.
+var present = unpacking{
+	arrived: func(context.Context, digest.Digest) error { return nil },
+	tell:    func(imagespec.Descriptor, engine.PullState) {},
+}
 
 // layering is one layer on its way to a snapshot.
 type layering struct {
@@ -45,7 +58,7 @@ type layering struct {
 // applyLayers makes the snapshots of layers that have none, and returns the chain id
 // of all. Layers are unpacked side by side, on all cores, and put upon each other at
 // the end; what they write is on the disk before the first is recorded.
-func (s *Store) applyLayers(ctx context.Context, blobs []imagespec.Descriptor, diffIDs []digest.Digest) (string, error) {
+func (s *Store) applyLayers(ctx context.Context, blobs []imagespec.Descriptor, diffIDs []digest.Digest, o unpacking) (string, error) {
 	chains := identity.ChainIDs(append([]digest.Digest{}, diffIDs...))
 	var todo []*layering
 	below := ""
@@ -62,14 +75,35 @@ func (s *Store) applyLayers(ctx context.Context, blobs []imagespec.Descriptor, d
 	}
 	defer s.dropUnfinished(ctx, todo)
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	cores := semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 	for i, l := range todo {
-		g.Go(func() error { return s.applyLayer(gctx, l, i == 0) })
+		g.Go(func() error {
+			if err := o.arrived(gctx, l.blob.Digest); err != nil {
+				return err
+			}
+			if err := cores.Acquire(gctx, 1); err != nil {
+				return err
+			}
+			o.tell(l.blob, engine.StateExtracting)
+			err := s.applyLayer(gctx, l, i == 0)
+			cores.Release(1)
+			if err != nil {
+				return err
+			}
+			// While the disk takes this one the cores go on with the next.
+			return syncFS(s.root)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	return below, s.commitLayers(ctx, todo)
+	if err := s.commitLayers(ctx, todo); err != nil {
+		return "", err
+	}
+	for _, l := range todo {
+		o.tell(l.blob, engine.StateComplete)
+	}
+	return below, nil
 }
 
 // dropUnfinished removes snapshots that were not committed.
@@ -86,9 +120,6 @@ func (s *Store) dropUnfinished(ctx context.Context, all []*layering) {
 
 // commitLayers records layers in order, when all are on the disk.
 func (s *Store) commitLayers(ctx context.Context, all []*layering) error {
-	if err := syncFS(s.root); err != nil {
-		return err
-	}
 	lower := ""
 	for _, l := range all {
 		if l.deferred {

@@ -76,8 +76,6 @@ type Store struct {
 	// dialer is what all pulls connect with.
 	dialer     *dialer
 	registries engine.RegistryConfig
-	// unpacking lets one unpack at a time make a chain of snapshots.
-	unpacking sync.Mutex
 }
 
 var _ engine.Images = (*Store)(nil)

@@ -54,12 +54,12 @@ func (s *Store) read(ctx context.Context, target imagespec.Descriptor) (imagespe
 }
 
 func (s *Store) unpack(ctx context.Context, target imagespec.Descriptor) error {
-	return s.unpackTelling(ctx, target, func(engine.PullProgress) {})
+	return s.unpackAs(ctx, target, present)
 }
 
-// unpackTelling makes the snapshots of an image, if they are not there, and the view
+// unpackAs makes the snapshots of an image, if they are not there, and the view
 // that names their directories. The context has a lease.
-func (s *Store) unpackTelling(ctx context.Context, target imagespec.Descriptor, tell func(engine.PullProgress)) error {
+func (s *Store) unpackAs(ctx context.Context, target imagespec.Descriptor, o unpacking) error {
 	m, cfg, err := s.read(ctx, target)
 	if err != nil {
 		return err
@@ -73,17 +73,9 @@ func (s *Store) unpackTelling(ctx context.Context, target imagespec.Descriptor, 
 	if len(m.Layers) == 0 {
 		return nil
 	}
-	s.unpacking.Lock()
-	defer s.unpacking.Unlock()
-	for _, l := range m.Layers {
-		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateExtracting})
-	}
-	chain, err := s.applyLayers(ctx, m.Layers, cfg.RootFS.DiffIDs)
+	chain, err := s.applyLayers(ctx, m.Layers, cfg.RootFS.DiffIDs, o)
 	if err != nil {
 		return err
-	}
-	for _, l := range m.Layers {
-		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateComplete, Done: true})
 	}
 	view := viewOf(chain)
 	if _, err := s.snaps.View(ctx, view, chain); err != nil && !errdefs.IsAlreadyExists(err) {
