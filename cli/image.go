@@ -18,15 +18,18 @@ import (
 
 func imageCommand(dirs *Dirs) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "image",
-		Aliases: []string{"images"},
-		Short:   "Load, pull, list and remove images",
+		Use:   "image",
+		Short: "Load, pull, list and remove images",
+		Long: `Load, pull, list and remove images. Docker's image build, history, import, inspect,
+prune, push, save and tag are here too, with docker's flags; docker's own load, ls,
+pull and rm are skiff docker image ..., or skiff load, images, pull and rmi.`,
 		Example: `  skiff image load app.tar            # docker archive or OCI archive, also compressed
   skiff image load ./layout --name app:v1
   docker save app:v1 | skiff image load -
   skiff image pull registry.example.com/app:v1
   skiff image ls
-  skiff image rm app:v1`,
+  skiff image rm app:v1
+  skiff image history app:v1`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

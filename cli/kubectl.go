@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -14,7 +13,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd/plugin"
 )
 
-// kubectlHelp stands in skiff's own help; runKubectl takes the command before it
+// kubectlHelp stands in skiff's own help; runEmbedded takes the command before it
 // gets there.
 func kubectlHelp() *cobra.Command {
 	return &cobra.Command{
@@ -24,34 +23,6 @@ func kubectlHelp() *cobra.Command {
 		DisableFlagParsing: true,
 		Run:                func(*cobra.Command, []string) {},
 	}
-}
-
-// runKubectl runs kubectl when args ask for it: "kubectl" after nothing but
-// skiff's own two flags.
-func runKubectl(dirs *Dirs, args []string) (code int, ok bool) {
-	dirsFromEnv(dirs)
-	for i := 0; i < len(args); i++ {
-		name, value, joined := strings.Cut(args[i], "=")
-		switch name {
-		case "kubectl":
-			return kubectl(*dirs, args[i+1:]), true
-		case "--data-dir", "--run-dir":
-			if !joined {
-				if i++; i == len(args) {
-					return 0, false
-				}
-				value = args[i]
-			}
-			if name == "--data-dir" {
-				dirs.Data = value
-			} else {
-				dirs.Run = value
-			}
-		default:
-			return 0, false
-		}
-	}
-	return 0, false
 }
 
 // kubectl runs the embedded kubectl. Where the caller names no cluster, it is the

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/spf13/pflag"
 )
 
 func TestLock(t *testing.T) {
@@ -87,7 +89,7 @@ func TestSettle(t *testing.T) {
 	}
 	a, b := Dirs{Data: real, Run: DefaultRunDir}, Dirs{Data: link, Run: DefaultRunDir}
 	for _, d := range []*Dirs{&a, &b} {
-		if err := d.settle(false); err != nil {
+		if err := d.settle(new(pflag.FlagSet)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,15 +100,15 @@ func TestSettle(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := Dirs{Data: link + "/../link/", Run: DefaultRunDir}
-	if err := c.settle(false); err != nil || c.Run != "/run/mine" {
+	if err := c.settle(new(pflag.FlagSet)); err != nil || c.Run != "/run/mine" {
 		t.Errorf("%+v %v", c, err)
 	}
-	d := Dirs{Data: filepath.Join(link, "not", "there"), Run: "/run/given"}
-	if err := d.settle(true); err != nil || d.Data != filepath.Join(real, "not", "there") || d.Run != "/run/given" {
+	d := Dirs{Data: filepath.Join(link, "not", "there"), Run: "/run/given", runChosen: true}
+	if err := d.settle(new(pflag.FlagSet)); err != nil || d.Data != filepath.Join(real, "not", "there") || d.Run != "/run/given" {
 		t.Errorf("%+v %v", d, err)
 	}
 	e := Dirs{Data: DefaultDataDir, Run: DefaultRunDir}
-	if err := e.settle(false); err != nil || e.Instance() != "skiff" || e.Run != DefaultRunDir {
+	if err := e.settle(new(pflag.FlagSet)); err != nil || e.Instance() != "skiff" || e.Run != DefaultRunDir {
 		t.Errorf("%+v %v", e, err)
 	}
 }

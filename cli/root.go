@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Default directories.
@@ -17,6 +18,9 @@ const (
 	DefaultDataDir = "/var/lib/skiff"
 	DefaultRunDir  = "/run/skiff"
 )
+
+// ownGroup is what is not docker's in skiff's help.
+const ownGroup = "skiff"
 
 // DockerSocket is the name of the Docker API's socket in the run directory.
 const DockerSocket = "docker.sock"
@@ -28,6 +32,9 @@ const ConfigFile = "config.json"
 // Dirs are the two flags that every verb takes: which instance is meant.
 type Dirs struct {
 	Data, Run string
+
+	// runChosen tells that somebody chose the run directory.
+	runChosen bool
 }
 
 // Instance is a short name for everything of this instance that the machine sees
@@ -44,8 +51,10 @@ func (d *Dirs) Instance() string {
 // settle spells both directories out: absolute and without symbolic links, as far
 // as they exist, so that one directory is one instance however it is written. A
 // run directory that nobody gave is the one of the last start in the data
-// directory, or one that belongs to that data directory alone.
-func (d *Dirs) settle(runGiven bool) (err error) {
+// directory, or one that belongs to that data directory alone. The flags are those
+// that have been parsed.
+func (d *Dirs) settle(fs *pflag.FlagSet) (err error) {
+	runGiven := d.runChosen || fs.Changed("run-dir") || os.Getenv("SKIFF_RUN_DIR") != ""
 	if d.Data, err = realPath(d.Data); err != nil {
 		return err
 	}
@@ -94,10 +103,7 @@ func (e ExitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // Run executes args (args[0] is the program's name) and returns the exit code.
 // verbs are commands that platform adds; they may use dirs when they run.
 func Run(ctx context.Context, args []string, dirs *Dirs, verbs ...*cobra.Command) int {
-	if name := filepath.Base(args[0]); name == "kubectl" {
-		return kubectl(*dirsFromEnv(dirs), args[1:])
-	}
-	if code, ok := runKubectl(dirs, args[1:]); ok {
+	if code, ok := runEmbedded(ctx, dirs, args); ok {
 		return code
 	}
 	root := Root(dirs, verbs...)
@@ -115,7 +121,7 @@ func Run(ctx context.Context, args []string, dirs *Dirs, verbs ...*cobra.Command
 	}
 }
 
-// Root is the whole tree of commands, kubectl aside.
+// Root is the whole tree of commands, kubectl and docker aside.
 func Root(dirs *Dirs, verbs ...*cobra.Command) *cobra.Command {
 	dirsFromEnv(dirs)
 	root := &cobra.Command{
@@ -126,6 +132,8 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 		Example: `  skiff up --detach          # start a cluster on this machine
   skiff status               # how it is
   skiff kubectl get pods -A  # kubectl, built in
+  skiff build -t app:v1 .    # an image that containers and pods can run at once
+  skiff run --rm app:v1      # docker's commands, built in
   skiff image load app.tar   # make an image known to the cluster
   skiff down                 # stop it, with its containers
   skiff reset                # remove every trace of it`,
@@ -135,14 +143,26 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
-		return dirs.settle(c.Flags().Changed("run-dir") || os.Getenv("SKIFF_RUN_DIR") != "")
+		return dirs.settle(c.Flags())
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().StringVar(&dirs.Data, "data-dir", dirs.Data, "directory of everything that stays (env SKIFF_DATA_DIR)")
-	root.PersistentFlags().StringVar(&dirs.Run, "run-dir", dirs.Run, "directory of sockets and what a reboot may clear; one of its own for each data directory where none is given (env SKIFF_RUN_DIR)")
+	dirs.addFlags(root.PersistentFlags())
+	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"}, &cobra.Group{ID: dockerGroup, Title: "Containers and images of this machine, with docker's flags and output:"})
 	root.AddCommand(verbs...)
 	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
+	root.AddCommand(dockerHelp(dirs)...)
+	for _, c := range root.Commands() {
+		if c.GroupID == "" {
+			c.GroupID = ownGroup
+		}
+	}
+	root.SetHelpCommandGroupID(ownGroup)
 	return root
+}
+
+func (d *Dirs) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&d.Data, "data-dir", d.Data, "directory of everything that stays (env SKIFF_DATA_DIR)")
+	fs.StringVar(&d.Run, "run-dir", d.Run, "directory of sockets and what a reboot may clear; one of its own for each data directory where none is given (env SKIFF_RUN_DIR)")
 }
 
 func dirsFromEnv(d *Dirs) *Dirs {

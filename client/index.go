@@ -67,7 +67,7 @@ func (i *informer) addIndex(name string, t target, values crclient.IndexerFunc) 
 // is none for the first field. It waits for the informer's first list.
 func (p *InProcess) byIndex(ctx context.Context, t target, namespace string, lsel labels.Selector, fsel fields.Selector) (out []kinds.Object, ok bool, err error) {
 	p.mu.Lock()
-	i := p.informers[t.kind.GVK().GroupKind()]
+	i := p.informers[t.followed()]
 	p.mu.Unlock()
 	if i == nil {
 		return nil, false, nil

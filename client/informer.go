@@ -27,6 +27,7 @@ type informer struct {
 	log     *slog.Logger
 	backend Backend
 	gvk     schema.GroupVersionKind
+	bare    bool // objects in the server's own form; only their metadata is looked at
 
 	cancel  context.CancelFunc
 	stopped atomic.Bool
@@ -109,6 +110,11 @@ func (i *informer) follow(ctx context.Context) (progress bool, err error) {
 	if !ok {
 		i.replace(nil)
 		return false, apierrors.NewNotFound(schema.GroupResource{Group: i.gvk.Group, Resource: i.gvk.Kind}, "")
+	}
+	if i.bare {
+		plain := *k
+		plain.FromCache = nil
+		k = &plain
 	}
 	objs, revision, err := i.backend.List(ctx, k, "", nil)
 	if err != nil {

@@ -52,15 +52,28 @@ func (p *InProcess) getInformer(ctx context.Context, t target, opts []cache.Info
 	return &informerView{i: i, target: t}, nil
 }
 
+// followed names an informer: one follows a kind for all. Of a kind that the server
+// keeps in a form of its own, another serves those that want metadata alone, and has
+// the objects as the server has them.
+type followed struct {
+	kind schema.GroupKind
+	bare bool
+}
+
+func (t target) followed() followed {
+	return followed{t.kind.GVK().GroupKind(), t.form == formMetadata && t.kind.FromCache != nil}
+}
+
 // ensure finds or makes the informer of a kind; it runs once Start was called.
 func (p *InProcess) ensure(t target) (i *informer, running bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	gk := t.kind.GVK().GroupKind()
-	i = p.informers[gk]
+	key := t.followed()
+	i = p.informers[key]
 	if i == nil {
 		i = newInformer(p.backend, t.kind.GVK(), p.Log)
-		p.informers[gk] = i
+		i.bare = key.bare
+		p.informers[key] = i
 		if p.startCtx != nil {
 			p.launch(i)
 		}
@@ -87,9 +100,9 @@ func (p *InProcess) RemoveInformer(_ context.Context, obj crclient.Object) error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	gk := t.kind.GVK().GroupKind()
-	if i := p.informers[gk]; i != nil {
-		delete(p.informers, gk)
+	key := t.followed()
+	if i := p.informers[key]; i != nil {
+		delete(p.informers, key)
 		i.stopped.Store(true)
 		if i.cancel != nil {
 			i.cancel()

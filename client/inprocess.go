@@ -42,7 +42,7 @@ type InProcess struct {
 	mapper  *restMapper
 
 	mu        sync.Mutex
-	informers map[schema.GroupKind]*informer
+	informers map[followed]*informer
 	startCtx  context.Context // nil until Start
 	running   sync.WaitGroup
 	started   chan struct{}
@@ -65,7 +65,7 @@ func NewInProcess(b Backend, scheme *runtime.Scheme) *InProcess {
 	p := &InProcess{
 		Log:     slog.New(slog.DiscardHandler),
 		backend: b, scheme: scheme,
-		informers: map[schema.GroupKind]*informer{},
+		informers: map[followed]*informer{},
 		started:   make(chan struct{}),
 	}
 	p.mapper = &restMapper{p: p}

@@ -17,12 +17,14 @@ import (
 	"skiff.dev/skiff/controllers/endpointslice"
 	"skiff.dev/skiff/controllers/endpointslicemirroring"
 	"skiff.dev/skiff/controllers/garbagecollector"
+	"skiff.dev/skiff/controllers/legacytoken"
 	"skiff.dev/skiff/controllers/loop"
 	"skiff.dev/skiff/controllers/namespace"
 	"skiff.dev/skiff/controllers/nodeipam"
 	"skiff.dev/skiff/controllers/nodelifecycle"
 	"skiff.dev/skiff/controllers/persistentvolumebinder"
 	"skiff.dev/skiff/controllers/podgc"
+	"skiff.dev/skiff/controllers/policystatus"
 	"skiff.dev/skiff/controllers/pvcprotection"
 	"skiff.dev/skiff/controllers/pvprotection"
 	"skiff.dev/skiff/controllers/replicaset"
@@ -45,6 +47,7 @@ var All = []Controller{
 	{"serviceaccount", serviceaccount.Start},
 	{"rootca", rootca.Start},
 	{"serviceaccounttoken", serviceaccounttoken.Start},
+	{"legacytoken", legacytoken.Start},
 	{"bootstraptoken", bootstraptoken.Start},
 	{"nodeipam", nodeipam.Start},
 	{"nodelifecycle", nodelifecycle.Start},
@@ -64,6 +67,7 @@ var All = []Controller{
 	{"persistentvolumebinder", persistentvolumebinder.Start},
 	{"pvcprotection", pvcprotection.Start},
 	{"pvprotection", pvprotection.Start},
+	{"policystatus", policystatus.Start},
 	{"resourcequota", resourcequota.Start},
 }
 

@@ -74,6 +74,15 @@ type SandboxSpec struct {
 	Labels   map[string]string
 
 	HostNetwork, HostIPC, HostPID bool
+	// UTS is "host" for the machine's own name, "private" for one of the sandbox's
+	// own; "" is the machine's where the network is.
+	UTS string
+	// NetOf and IPCOf are ids of sandboxes whose namespaces this one has too; with
+	// NetOf also their name if UTS is "", with IPCOf their shared memory.
+	NetOf, IPCOf string
+	// SHMSize of /dev/shm in bytes; 0 is 64 MiB. NoSHM leaves it out.
+	SHMSize int64
+	NoSHM   bool
 	// PIDShared gives all containers one PID namespace, held by a small init.
 	PIDShared bool
 	Sysctls   map[string]string
@@ -109,6 +118,7 @@ type ContainerSpec struct {
 	WorkingDir    string   // "" is the image's
 	User          string   // "uid", "uid:gid", names; "" is the image's
 	Groups        []int64  // supplemental
+	GroupNames    []string // as Groups, names of the root filesystem's /etc/group or numbers
 	TTY, Stdin    bool
 	StdinOnce     bool
 	StopSignal    string // "" is the image's, else SIGTERM
@@ -124,11 +134,25 @@ type ContainerSpec struct {
 	ReadonlyRoot    bool
 	NoNewPrivileges bool
 	CapAdd, CapDrop []string // without CAP_; "ALL"
-	Seccomp         string   // "" or "RuntimeDefault", "Unconfined", else a path of a profile
+	Seccomp         string   // "" or "RuntimeDefault", "Unconfined", else a profile's path, or its text, which begins with "{"
 	Unmasked        bool     // /proc is not masked
 	OOMScoreAdj     int
 	Rlimits         []Rlimit
 	Sysctls         map[string]string
+	// MaskedPaths and ReadonlyPaths, where not nil, replace the usual ones.
+	MaskedPaths, ReadonlyPaths *[]string
+	// DeviceRules allow devices by numbers, as "c 1:3 rwm"; "*" is any.
+	DeviceRules []string
+	// CgroupNS is "private" or "host"; "" is the runtime's usual.
+	CgroupNS    string
+	AppArmor    string // profile's name; "" is none
+	Umask       *uint32
+	Annotations map[string]string
+	// Init runs the command below a small init that forwards signals and reaps.
+	Init bool
+	// Skeleton puts the files and directories that are mounted over in every container
+	// into a layer below the container's own, so that they are no changes of it.
+	Skeleton bool
 
 	LogPath     string // "" writes no log
 	LogMaxBytes int64  // 0 never rotates
@@ -141,7 +165,8 @@ type Mount struct {
 	Type, Source, Target string
 	ReadOnly             bool
 	RecursiveReadOnly    bool
-	Propagation          string // "", "private", "rslave", "rshared"
+	Propagation          string // "", "private", "rslave", "rshared", "slave", "shared", "rprivate"
+	NonRecursive         bool   // binds the one mount, without those below it
 	Options              []string
 }
 
@@ -168,6 +193,25 @@ type Resources struct {
 	Pids        int64
 	HugePages   map[string]int64 // page size as "2MB" to bytes
 	Unified     map[string]string
+
+	CPURealtimePeriod, CPURealtimeRuntime int64 // microseconds
+	Swappiness                            *int64
+	OOMKillDisable                        bool
+	Block                                 BlockLimits
+}
+
+// BlockLimits bound what a container does with block devices. They hold from the
+// next start on.
+type BlockLimits struct {
+	Weight                                   uint16
+	Weights                                  []BlockLimit
+	ReadBytes, WriteBytes, ReadOps, WriteOps []BlockLimit
+}
+
+// BlockLimit is a device's weight, or bytes or operations a second.
+type BlockLimit struct {
+	Device string // path of its node
+	Value  uint64
 }
 
 // State of a container.
@@ -205,6 +249,10 @@ type ExecSpec struct {
 	User       string
 	TTY        bool
 	Privileged bool
+	// Started, where not nil, is told the process's id.
+	Started func(pid int)
+	// Detached lets the process run on when this one ends.
+	Detached bool
 }
 
 // Streams connect a process with a client. Nil parts are not connected. Resize

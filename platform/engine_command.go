@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -70,7 +71,7 @@ func dockerEnvCommand(c *Config) *cobra.Command {
   docker ps`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host := "unix://" + filepath.Join(c.Run, cli.DockerSocket)
+			host := shellWord("unix://" + filepath.Join(c.Run, cli.DockerSocket))
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), `export DOCKER_HOST=%s
 # For good: docker context create skiff --docker host=%s && docker context use skiff
 # Here:     eval "$(skiff docker-env)"
@@ -78,4 +79,15 @@ func dockerEnvCommand(c *Config) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// shellWord is text as one word of a shell, quoted where it needs to be.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:._-+@%,=", r)
+	}
+	if strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

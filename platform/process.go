@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
 	"skiff.dev/skiff/client"
@@ -49,6 +50,7 @@ type process struct {
 	table        *kinds.Table
 	scheme       *runtime.Scheme
 	api          *apiserver.Server
+	schemas      *openapi.Handler
 	client       *client.InProcess
 	identity     *identity
 	engine       *local.Local

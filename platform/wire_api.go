@@ -165,6 +165,7 @@ func (p *process) startAPI(ctx context.Context) (func(), error) {
 	}
 	groups := discovery.New(discovery.Options{Table: p.table, HideOld: !p.cfg.OldVersions, ServerAddress: p.publicAddress().String()})
 	schemas := openapi.New(openapi.Options{Table: p.table, HideOld: !p.cfg.OldVersions, Version: kubernetesVersion})
+	p.schemas = schemas
 	streams := &stream.Streams{Nodes: p, Reader: id, Authorizer: id.may}
 	extensions, err := p.newAggregator(groups, schemas)
 	if err != nil {

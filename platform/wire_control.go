@@ -25,6 +25,7 @@ func (p *process) startControllers(context.Context) (func(), error) {
 			Config: loop.Config{
 				RootCA: p.pki.CA.PEM, PodCIDR: p.cfg.PodCIDR,
 				AccountToken: p.identity.tokens.Issuer.Legacy,
+				Schemas:      p.schemas.Document,
 				Sign: func(request []byte, usage x509.KeyUsage, ext []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
 					return p.pki.CA.SignRequest(request, usage, ext, life, time.Now())
 				},

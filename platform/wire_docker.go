@@ -15,6 +15,7 @@ import (
 
 	"skiff.dev/skiff/cli"
 	"skiff.dev/skiff/engine/dockerapi"
+	"skiff.dev/skiff/engine/dockerapi/containers"
 	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/engine/dockerapi/networks"
 	"skiff.dev/skiff/engine/dockerapi/swarm"
@@ -32,27 +33,34 @@ func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
-	nets, err := p.dockerNetworks(ctx, events, log, nil)
+	source := &commitSource{}
+	imgs, err := p.dockerImages(events, source)
 	if err != nil {
 		return nil, err
 	}
+	nets, err := p.dockerNetworks(ctx, events, log, source.networkChanged)
+	if err != nil {
+		return nil, err
+	}
+	conts, err := p.dockerContainers(ctx, containers.Options{Images: imageFinder{imgs}, Networks: nets, Volumes: volumeUser{vols}, Events: events, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, nets.Close())
+	}
+	source.set(conts)
 	sys, err := p.dockerSystem(events, log)
 	if err != nil {
 		return nil, err
 	}
-	sys.Volumes = vols
+	sys.Volumes, sys.Containers = vols, containerCounter{conts}
 	built := p.dockerBuilds(events, log)
 	sys.Builds = built
-	imgs, err := p.dockerImages(events)
-	if err != nil {
-		return nil, err
-	}
 	sys.Images = imgs
 	about, err := system.New(*sys)
 	if err != nil {
 		return nil, err
 	}
-	return []dockerapi.Area{networkArea{networks.New(networks.Options{Networks: nets, Events: events}), nets}, about, imgs, built, volumes.New(vols), swarm.New()}, nil
+	netArea := networkArea{networks.New(networks.Options{Networks: nets, Containers: conts, Events: events}), nets}
+	return []dockerapi.Area{netArea, about, conts, imgs, built, volumes.New(vols), swarm.New()}, nil
 }
 
 // dockerSystem is what the Docker API tells of this engine as a whole, without the
@@ -95,6 +103,14 @@ func (p *process) serveDocker(context.Context) (func(), error) {
 			return undo, err
 		}
 		go srv.Serve(l) //nolint:errcheck // ends with ErrServerClosed
+	}
+	if containers.Any(p.dockerDir()) {
+		// Some may have to be started again, and the end of others is to be noticed.
+		go func() {
+			if err := p.docker.Begin(context.Background()); err != nil {
+				tel.Log.Error("Docker's containers are not looked after", "err", err)
+			}
+		}()
 	}
 	return undo, nil
 }

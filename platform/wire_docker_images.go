@@ -8,7 +8,7 @@ import (
 )
 
 // dockerImages is the area of images over the engine's own store.
-func (p *process) dockerImages(events *event.Hub) (*images.Area, error) {
+func (p *process) dockerImages(events *event.Hub, conts images.Containers) (*images.Area, error) {
 	store, ok := p.engine.Images().(interface {
 		images.Store
 		images.Searcher
@@ -16,5 +16,5 @@ func (p *process) dockerImages(events *event.Hub) (*images.Area, error) {
 	if !ok {
 		return nil, errors.New("the engine's image store has no catalog")
 	}
-	return images.New(images.Options{Store: store, Users: p.engine, Events: events, Search: store}), nil
+	return images.New(images.Options{Store: store, Users: p.engine, Containers: conts, Events: events, Search: store}), nil
 }

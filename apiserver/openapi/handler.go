@@ -17,6 +17,7 @@ import (
 	openapi_v2 "github.com/google/gnostic-models/openapiv2"
 	openapi_v3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/kinds"
 )
@@ -105,6 +106,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+// Document is the document of version 3 of a group version that this server has, nil
+// if it has none.
+func (h *Handler) Document(gv schema.GroupVersion) ([]byte, error) {
+	path := "api/" + gv.Version
+	if gv.Group != "" {
+		path = "apis/" + gv.String()
+	}
+	doc, _, err := h.state().v3(path)
+	return doc, err
 }
 
 func (s *state) index(w http.ResponseWriter) {

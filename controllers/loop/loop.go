@@ -16,6 +16,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -53,6 +54,9 @@ type Config struct {
 	// AccountToken makes the token that a Secret of a service account holds; nil makes
 	// none.
 	AccountToken func(namespace, account, uid, secret string) (token string, err error)
+	// Schemas gives the OpenAPI document, version 3, of a group version; nil or no
+	// document: there are no schemas to check policies by.
+	Schemas func(schema.GroupVersion) ([]byte, error)
 	// CertificateLife is the longest life of a requested certificate; one year.
 	CertificateLife time.Duration
 }

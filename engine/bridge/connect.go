@@ -105,8 +105,11 @@ func (m *Manager) enter(ref string, s *sandbox, e *Endpoint) (*network, *end, er
 	if err != nil {
 		return nil, nil, err
 	}
+	for n.leaving > 0 {
+		m.left.Wait()
+	}
 	switch {
-	case n.busy:
+	case n.busy || m.networks[n.ID] != n:
 		return nil, nil, notFound("network %s not found", ref)
 	case n.ConfigOnly:
 		return nil, nil, forbidden("configuration-only network %q cannot be used by containers", n.Name)
@@ -379,7 +382,9 @@ func (m *Manager) endIfEmpty(s *sandbox) error {
 	return err
 }
 
-// Leave implements Networks.
+// Leave implements Networks. Nothing leads to the container when it returns; taking
+// its interfaces away, for which the kernel waits longer than for all else, goes on.
+// Until that is done nobody gets its addresses, and who wants one waits.
 func (m *Manager) Leave(_ context.Context, container string) error {
 	m.mu.Lock()
 	s := m.sandboxes[container]
@@ -392,16 +397,44 @@ func (m *Manager) Leave(_ context.Context, container string) error {
 	if s.ended {
 		return nil
 	}
-	// Ports first: nothing is led to an address that the next container may get.
-	errs := []error{m.machine.publish(container, nil)}
-	for _, c := range slices.Clone(s.Ends) {
-		errs = append(errs, m.drop(s, c))
-	}
-	errs = append(errs, m.endIfEmpty(s))
-	if err := errors.Join(errs...); err != nil {
+	m.stopNames(container)
+	// Without a record the interfaces are nobody's: if this process ends now, the next
+	// takes them away.
+	err := errors.Join(m.machine.publish(container, nil), m.store.removeSandbox(container))
+	if err != nil {
 		return fmt.Errorf("disconnect %s: %w", s.Name, err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range s.Ends {
+		if n := m.networks[c.NetworkID]; n != nil {
+			delete(n.endpoints, container)
+			m.tell("disconnect", n, container)
+			if c.Link != "" {
+				n.leaving++
+				m.ending.Go(func() { m.end(n, s, c) })
+			}
+		}
+	}
+	m.ports.giveBack(s.Bound, m.machine)
+	s.Bound, s.ended = nil, true
+	delete(m.sandboxes, container)
 	return nil
+}
+
+// end takes away the interface of a container that has left.
+func (m *Manager) end(n *network, s *sandbox, c *end) {
+	err := m.machine.detach(&s.record, c)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		n.giveBack(c)
+	} else {
+		// The next start of this process tries again; until then the address stays taken.
+		m.o.Log.Error("the interface of a container that has ended stays", "container", s.Name, "network", n.Name, "err", err)
+	}
+	n.leaving--
+	m.left.Broadcast()
 }
 
 // Attached implements Networks.

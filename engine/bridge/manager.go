@@ -51,6 +51,8 @@ type Manager struct {
 	networks  map[string]*network
 	sandboxes map[string]*sandbox
 	ports     ports
+	left      sync.Cond      // told when a network's leaving has become less; its lock is mu
+	ending    sync.WaitGroup // interfaces of containers that have left
 }
 
 var _ Networks = (*Manager)(nil)
@@ -62,6 +64,7 @@ type network struct {
 	pools     []*pool // one for each of IPAM.Config
 	endpoints map[string]*Attachment
 	busy      bool // being made or removed
+	leaving   int  // connections of containers that have ended, whose interfaces go
 }
 
 // machine is what a Manager has done. Undoing what is not there is no error.
@@ -95,10 +98,12 @@ func newManager(o Options, m machine, s store) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{
+	out := &Manager{
 		o: o, machine: m, store: s,
 		networks: map[string]*network{}, sandboxes: map[string]*sandbox{}, ports: ports{},
 	}
+	out.left.L = &out.mu
+	return out
 }
 
 func newID() string {
@@ -428,6 +433,9 @@ func (m *Manager) claim(ref string) (*network, error) {
 		return nil, forbidden("error while removing network: network %s has active endpoints (%s)", n.Name, strings.Join(who, ", "))
 	}
 	n.busy = true
+	for n.leaving > 0 {
+		m.left.Wait()
+	}
 	return n, nil
 }
 

@@ -71,7 +71,11 @@ func lead(ns *netns.Namespace, udp, tcp int) error {
 	tx.AddChain(nft.Chain{Name: "ask", Type: "nat", Hook: "output", Priority: -100})
 	tx.AddRule("ask", fmt.Sprintf("ip daddr %s meta l4proto udp th dport 53 dnat to %s:%d", resolverAddress, resolverAddress, udp))
 	tx.AddRule("ask", fmt.Sprintf("ip daddr %s meta l4proto tcp th dport 53 dnat to %s:%d", resolverAddress, resolverAddress, tcp))
-	return errors.Join(c.Apply(tx), c.Close())
+	err = c.Apply(tx)
+	// Closing waits until the kernel has put away what the transaction replaced, which
+	// takes it longer than all else here.
+	go c.Close() //nolint:errcheck // it is applied, or the error is told
+	return err
 }
 
 func (n *nameServer) serve(s *dns.Server, network string) {

@@ -166,4 +166,7 @@ func (m *Manager) resume(s *sandbox) error {
 }
 
 // Close implements Networks.
-func (m *Manager) Close() error { return m.machine.Close() }
+func (m *Manager) Close() error {
+	m.ending.Wait()
+	return m.machine.Close()
+}

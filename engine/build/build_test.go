@@ -48,6 +48,11 @@ func newRig(t testing.TB) *rig {
 	r := &rig{TB: t, dir: dir}
 	t.Cleanup(func() {
 		r.close()
+		if tree, err := cgroup.Detect(); err != nil {
+			t.Error(err)
+		} else if err := tree.Remove("/skiff-buildtest"); err != nil {
+			t.Error(err)
+		}
 		if err := mount.UnmountBelow(dir); err != nil {
 			t.Error(err)
 		}

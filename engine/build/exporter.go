@@ -181,7 +181,7 @@ func (i *imageInstance) complete(ctx context.Context, src *exporter.Source, g se
 	if top = main.GetString("cache.snapshot"); top == "" {
 		top = main.ID()
 	}
-	return top, nil
+	return shared(top), nil
 }
 
 // forThisMachine picks the result of several platforms that runs here, nil for none.

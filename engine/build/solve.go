@@ -120,7 +120,7 @@ func (r *Request) options() (*client.SolveOpt, error) {
 	}
 	o := &client.SolveOpt{
 		Ref: r.ID, Frontend: "dockerfile.v0", FrontendAttrs: attrs, LocalMounts: map[string]fsutil.FS{},
-		Session: r.Session, SharedKey: r.SharedKey, Exports: r.Outputs, CacheExports: r.CacheTo,
+		Session: r.Session, SharedKey: r.SharedKey, Internal: true, Exports: r.Outputs, CacheExports: r.CacheTo,
 	}
 	if r.Context != nil {
 		o.LocalMounts["context"] = r.Context

@@ -41,7 +41,11 @@ type Input struct {
 	Root    string          // where the runtime finds the root filesystem
 	Cgroup  string          // the container's own group
 	User    User
+	Init    string // the init's program on the machine, for Spec.Init
 }
+
+// initPath is where a container with an init finds it, as in Docker.
+const initPath = "/sbin/docker-init"
 
 // Config writes the runtime's configuration.
 func Config(in Input, m *Machine) (*specs.Spec, error) {
@@ -49,6 +53,9 @@ func Config(in Input, m *Machine) (*specs.Spec, error) {
 	args, err := engine.ProcessArgs(c, in.Image)
 	if err != nil {
 		return nil, err
+	}
+	if c.Init && in.Init != "" {
+		args = append([]string{initPath, "--"}, args...)
 	}
 	hostname := c.Hostname
 	if in.Sandbox != nil {
@@ -73,6 +80,14 @@ func Config(in Input, m *Machine) (*specs.Spec, error) {
 			Sysctl:      c.Sysctls,
 		},
 	}
+	for k, v := range c.Annotations {
+		s.Annotations[k] = v
+	}
+	s.Process.ApparmorProfile = c.AppArmor
+	s.Process.User.Umask = c.Umask
+	if err := setBlock(s.Linux.Resources, &c.Resources.Block, m); err != nil {
+		return nil, err
+	}
 	setNamespaces(s, &in, m)
 	setOOMScoreAdj(s.Process, c.OOMScoreAdj, m)
 	setRlimits(s.Process, c.Rlimits, m)
@@ -84,6 +99,12 @@ func Config(in Input, m *Machine) (*specs.Spec, error) {
 	}
 	if !c.Privileged && !c.Unmasked {
 		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = maskedPaths(), readonlyPaths()
+	}
+	if c.MaskedPaths != nil {
+		s.Linux.MaskedPaths = *c.MaskedPaths
+	}
+	if c.ReadonlyPaths != nil {
+		s.Linux.ReadonlyPaths = *c.ReadonlyPaths
 	}
 	if s.Linux.Seccomp, err = seccompProfile(c, s); err != nil {
 		return nil, err
@@ -142,7 +163,11 @@ func setNamespaces(s *specs.Spec, in *Input, m *Machine) {
 		add(specs.PIDNamespace, in.PIDNS)
 		s.Hostname = in.Spec.Hostname
 	}
-	if m.CgroupVersion == 2 && !in.Spec.Privileged {
+	private := m.CgroupVersion == 2 && !in.Spec.Privileged
+	if mode := in.Spec.CgroupNS; mode != "" {
+		private = mode == "private"
+	}
+	if private {
 		add(specs.CgroupNamespace, "")
 	}
 }
@@ -160,6 +185,12 @@ func resources(r *engine.Resources) *specs.LinuxResources {
 	if r.CPUPeriod > 0 {
 		cpu.Period = ptr(uint64(r.CPUPeriod))
 	}
+	if r.CPURealtimePeriod > 0 {
+		cpu.RealtimePeriod = ptr(uint64(r.CPURealtimePeriod))
+	}
+	if r.CPURealtimeRuntime > 0 {
+		cpu.RealtimeRuntime = ptr(r.CPURealtimeRuntime)
+	}
 	out.CPU = cpu
 	mem := &specs.LinuxMemory{}
 	set := func(to **int64, v int64) {
@@ -170,6 +201,12 @@ func resources(r *engine.Resources) *specs.LinuxResources {
 	set(&mem.Limit, r.Memory)
 	set(&mem.Swap, r.MemorySwap)
 	set(&mem.Reservation, r.Reservation)
+	if r.Swappiness != nil && *r.Swappiness >= 0 {
+		mem.Swappiness = ptr(uint64(*r.Swappiness))
+	}
+	if r.OOMKillDisable {
+		mem.DisableOOMKiller = ptr(true)
+	}
 	out.Memory = mem
 	if r.Pids != 0 {
 		out.Pids = &specs.LinuxPids{Limit: ptr(r.Pids)}
@@ -178,6 +215,50 @@ func resources(r *engine.Resources) *specs.LinuxResources {
 		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(v)})
 	}
 	return out
+}
+
+// setBlock converts limits of block devices, which are given by their nodes.
+func setBlock(to *specs.LinuxResources, b *engine.BlockLimits, m *Machine) error {
+	if b.Weight == 0 && len(b.Weights)+len(b.ReadBytes)+len(b.WriteBytes)+len(b.ReadOps)+len(b.WriteOps) == 0 {
+		return nil
+	}
+	out := &specs.LinuxBlockIO{}
+	if b.Weight > 0 {
+		out.Weight = ptr(b.Weight)
+	}
+	find := func(path string) (major, minor int64, err error) {
+		d, err := m.Device(path)
+		if err != nil || len(d) != 1 {
+			return 0, 0, fmt.Errorf("%w: device %s: no such block device", engine.ErrInvalid, path)
+		}
+		return d[0].Major, d[0].Minor, nil
+	}
+	for _, l := range b.Weights {
+		d := specs.LinuxWeightDevice{Weight: ptr(uint16(l.Value))}
+		var err error
+		if d.Major, d.Minor, err = find(l.Device); err != nil {
+			return err
+		}
+		out.WeightDevice = append(out.WeightDevice, d)
+	}
+	for _, list := range []struct {
+		from []engine.BlockLimit
+		to   *[]specs.LinuxThrottleDevice
+	}{
+		{b.ReadBytes, &out.ThrottleReadBpsDevice}, {b.WriteBytes, &out.ThrottleWriteBpsDevice},
+		{b.ReadOps, &out.ThrottleReadIOPSDevice}, {b.WriteOps, &out.ThrottleWriteIOPSDevice},
+	} {
+		for _, l := range list.from {
+			d := specs.LinuxThrottleDevice{Rate: l.Value}
+			var err error
+			if d.Major, d.Minor, err = find(l.Device); err != nil {
+				return err
+			}
+			*list.to = append(*list.to, d)
+		}
+	}
+	to.BlockIO = out
+	return nil
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -3,8 +3,10 @@ package bundle
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -28,10 +30,16 @@ func setMounts(s *specs.Spec, in *Input, m *Machine) error {
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", cgroupMode}},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 	}
-	if in.SHM != "" {
+	switch {
+	case in.Sandbox != nil && in.Sandbox.Spec.NoSHM:
+		std = slices.DeleteFunc(std, func(d specs.Mount) bool { return d.Destination == "/dev/shm" || d.Destination == "/dev/mqueue" })
+	case in.SHM != "":
 		std[len(std)-1] = specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.SHM, Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev"}}
 	}
 	own := slices.Clone(c.Mounts)
+	if c.Init && in.Init != "" {
+		own = append(own, engine.Mount{Source: in.Init, Target: initPath, ReadOnly: true})
+	}
 	// A mount over a directory must come before the mounts in it.
 	sort.SliceStable(own, func(i, j int) bool {
 		return strings.Count(path.Clean(own[i].Target), "/") < strings.Count(path.Clean(own[j].Target), "/")
@@ -41,8 +49,13 @@ func setMounts(s *specs.Spec, in *Input, m *Machine) error {
 		if err != nil {
 			return err
 		}
-		if mt.Propagation == "rshared" || (mt.Propagation == "rslave" && s.Linux.RootfsPropagation == "") {
-			s.Linux.RootfsPropagation = mt.Propagation
+		switch mt.Propagation {
+		case "rshared", "shared":
+			s.Linux.RootfsPropagation = "rshared"
+		case "rslave", "slave":
+			if s.Linux.RootfsPropagation == "" {
+				s.Linux.RootfsPropagation = "rslave"
+			}
 		}
 		std = slices.DeleteFunc(std, func(d specs.Mount) bool { return d.Destination == o.Destination })
 		s.Mounts = append(s.Mounts, o)
@@ -61,7 +74,11 @@ func ociMount(mt *engine.Mount) (specs.Mount, error) {
 		if !path.IsAbs(mt.Source) {
 			return specs.Mount{}, fmt.Errorf("%w: mount source %q", engine.ErrInvalid, mt.Source)
 		}
-		o.Options = append([]string{"rbind"}, o.Options...)
+		kind := "rbind"
+		if mt.NonRecursive {
+			kind = "bind"
+		}
+		o.Options = append([]string{kind}, o.Options...)
 	}
 	switch mt.Propagation {
 	case "":
@@ -70,7 +87,7 @@ func ociMount(mt *engine.Mount) (specs.Mount, error) {
 		}
 	case "private":
 		o.Options = append(o.Options, "rprivate")
-	case "rslave", "rshared":
+	case "rslave", "rshared", "slave", "shared", "rprivate":
 		o.Options = append(o.Options, mt.Propagation)
 	default:
 		return specs.Mount{}, fmt.Errorf("%w: mount propagation %q", engine.ErrInvalid, mt.Propagation)
@@ -92,8 +109,6 @@ func ociMount(mt *engine.Mount) (specs.Mount, error) {
 func setDevices(s *specs.Spec, c *engine.ContainerSpec, m *Machine) error {
 	if c.Privileged {
 		s.Linux.Devices = m.HostDevices()
-		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
-		return nil
 	}
 	rules := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
 	allow := func(t string, major, minor int64, access string) {
@@ -125,10 +140,43 @@ func setDevices(s *specs.Spec, c *engine.ContainerSpec, m *Machine) error {
 			if d.Container != "" {
 				f.Path = d.Container + strings.TrimPrefix(f.Path, d.Host)
 			}
+			s.Linux.Devices = slices.DeleteFunc(s.Linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == f.Path })
 			s.Linux.Devices = append(s.Linux.Devices, f)
 			allow(f.Type, f.Major, f.Minor, access)
 		}
 	}
+	for _, text := range c.DeviceRules {
+		r, err := deviceRule(text)
+		if err != nil {
+			return err
+		}
+		rules = append(rules, r)
+	}
+	if c.Privileged {
+		rules = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
+	}
 	s.Linux.Resources.Devices = rules
 	return nil
+}
+
+var deviceRules = regexp.MustCompile(`^([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$`)
+
+// deviceRule reads "c 1:3 rwm".
+func deviceRule(text string) (specs.LinuxDeviceCgroup, error) {
+	f := deviceRules.FindStringSubmatch(text)
+	if f == nil {
+		return specs.LinuxDeviceCgroup{}, fmt.Errorf("%w: invalid device cgroup rule format: '%s'", engine.ErrInvalid, text)
+	}
+	r := specs.LinuxDeviceCgroup{Allow: true, Type: f[1], Access: f[4]}
+	for i, to := range []**int64{&r.Major, &r.Minor} {
+		if f[2+i] == "*" {
+			continue
+		}
+		n, err := strconv.ParseInt(f[2+i], 10, 64)
+		if err != nil {
+			return r, fmt.Errorf("%w: device cgroup rule %q", engine.ErrInvalid, text)
+		}
+		*to = &n
+	}
+	return r, nil
 }

@@ -108,6 +108,13 @@ func seccompProfile(c *engine.ContainerSpec, s *specs.Spec) (*specs.LinuxSeccomp
 		}
 		return p, nil
 	}
+	if strings.HasPrefix(c.Seccomp, "{") {
+		p, err := seccomp.LoadProfile(c.Seccomp, s)
+		if err != nil {
+			return nil, fmt.Errorf("%w: seccomp profile: %w", engine.ErrInvalid, err)
+		}
+		return p, nil
+	}
 	st, err := os.Stat(c.Seccomp)
 	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxProfile) {
 		err = errors.New("not a file of a profile's size")

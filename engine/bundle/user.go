@@ -27,7 +27,13 @@ func (u User) home() string {
 }
 
 func (u User) oci() specs.User {
-	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
+	// Its own group is among the others too: a process that gives up the one must not
+	// gain by it (CVE-2022-36109).
+	groups := u.Groups
+	if !slices.Contains(groups, u.GID) {
+		groups = append([]uint32{u.GID}, groups...)
+	}
+	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: groups}
 }
 
 // LookupUser understands "user", "uid", "user:group" and the like by the root
@@ -50,4 +56,21 @@ func LookupUser(name string, groups []int64, passwd, group []byte) (User, error)
 		}
 	}
 	return out, nil
+}
+
+// AddGroups adds groups by name or number to u.
+func AddGroups(u User, names []string, group []byte) (User, error) {
+	if len(names) == 0 {
+		return u, nil
+	}
+	gids, err := user.GetAdditionalGroups(names, bytes.NewReader(group))
+	if err != nil {
+		return u, fmt.Errorf("%w: %w", engine.ErrInvalid, err)
+	}
+	for _, g := range gids {
+		if !slices.Contains(u.Groups, uint32(g)) {
+			u.Groups = append(u.Groups, uint32(g))
+		}
+	}
+	return u, nil
 }

@@ -75,6 +75,9 @@ func (s *Store) Adopt(ctx context.Context, target imagespec.Descriptor, top stri
 			return err
 		}
 	}
+	if s.adopted(s.context(ctx), target, names) {
+		return nil
+	}
 	leased, done, err := s.withLease(s.context(ctx))
 	if err != nil {
 		return err
@@ -103,6 +106,20 @@ func (s *Store) Adopt(ctx context.Context, target imagespec.Descriptor, top stri
 	}
 	_, err = s.images.Create(leased, images.Image{Name: unnamed + target.Digest.String(), Target: target, Labels: map[string]string{labelKeep: "true"}})
 	return err
+}
+
+// adopted tells that the names are the image's already: nothing is to be written.
+func (s *Store) adopted(ctx context.Context, target imagespec.Descriptor, names []string) bool {
+	s.use.RLock()
+	defer s.use.RUnlock()
+	for _, n := range names {
+		if i, err := s.images.Get(ctx, n); err != nil || i.Target.Digest != target.Digest || i.Labels[labelOrigin] != loaded {
+			return false
+		}
+	}
+	// Of an image that can be read the view is there.
+	_, err := s.load(ctx, target)
+	return err == nil && len(names) > 0
 }
 
 // adopt gives the image the view by which containers find its directories. Nothing

@@ -55,7 +55,7 @@ func (c *container) snapshot() *engine.Container {
 }
 
 func (c *container) setExit(e *wire.Exit) {
-	c.now.State, c.now.PID = engine.Exited, 0
+	c.now.State, c.now.PID, c.now.Paused = engine.Exited, 0, false
 	c.now.ExitCode, c.now.FinishedAt, c.now.OOMKilled, c.now.Message = e.Code, e.FinishedAt, e.OOM, e.Message
 	if !isClosed(c.done) {
 		close(c.done)
@@ -133,11 +133,28 @@ func (l *Local) Create(ctx context.Context, spec engine.ContainerSpec) (*engine.
 	c := &container{terminal: -1, done: make(chan struct{}), cleaned: true}
 	c.op.Lock()
 	defer c.op.Unlock()
-	err := l.images.Use(ctx, spec.Image, func(run imagestore.Run) error {
+	made := func(run imagestore.Run) error {
 		c.record = record{Spec: spec, ImageID: run.ID, ImageRef: run.Ref, Image: run.Config.Config, Lower: run.Lower, CreatedAt: time.Now()}
+		if spec.Skeleton {
+			c.record.Lower = append([]string{l.skeletonDir()}, run.Lower...)
+		}
+		if len(c.record.Lower) == 0 {
+			c.record.Lower = []string{filepath.Join(l.stateDir(spec.ID), "none")}
+		}
 		c.now = engine.Container{Spec: spec, State: engine.Created, ImageID: run.ID, ImageRef: run.Ref, CreatedAt: c.record.CreatedAt}
 		return l.reserve(c)
-	})
+	}
+	var err error
+	if spec.Skeleton {
+		err = l.makeSkeleton()
+	}
+	switch {
+	case err != nil:
+	case spec.Image == "":
+		err = made(imagestore.Run{}) // of nothing
+	default:
+		err = l.images.Use(ctx, spec.Image, made)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +206,7 @@ func (l *Local) makeContainer(c *container) error {
 		return err
 	}
 	dir := l.stateDir(c.record.Spec.ID)
-	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work")} {
+	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "none")} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return noSpace(err)
 		}
@@ -217,6 +234,11 @@ func (l *Local) config(c *container) (*bundleConfig, error) {
 		return nil, err
 	}
 	in := bundle.Input{Spec: spec, Image: &c.record.Image, Root: filepath.Join(l.bundleDir(spec.ID), "rootfs"), User: user}
+	if spec.Init {
+		if in.Init, err = l.mon.Path(); err != nil {
+			return nil, err
+		}
+	}
 	l.mu.Lock()
 	in.Cgroup = l.group(c)
 	if s, ok := l.sandboxes[spec.Sandbox]; ok {
@@ -253,9 +275,22 @@ func (l *Local) user(c *container, name string) (bundle.User, error) {
 	}
 	dirs := []string{filepath.Join(l.stateDir(c.record.Spec.ID), "upper")}
 	for _, d := range c.record.Lower {
-		dirs = append(dirs, filepath.Join(l.images.Layers(), d))
+		dirs = append(dirs, l.layer(d))
 	}
-	return bundle.LookupUser(name, c.record.Spec.Groups, layeredFile(dirs, "etc", "passwd"), layeredFile(dirs, "etc", "group"))
+	group := layeredFile(dirs, "etc", "group")
+	u, err := bundle.LookupUser(name, c.record.Spec.Groups, layeredFile(dirs, "etc", "passwd"), group)
+	if err != nil {
+		return u, err
+	}
+	return bundle.AddGroups(u, c.record.Spec.GroupNames, group)
+}
+
+// layer is the directory of a lower layer, which may be absolute.
+func (l *Local) layer(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(l.images.Layers(), name)
 }
 
 // maxAccounts bounds /etc/passwd and /etc/group.

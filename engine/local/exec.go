@@ -52,8 +52,8 @@ func (l *Local) Exec(ctx context.Context, id string, spec engine.ExecSpec, s eng
 	if err := l.writeProcess(c, &spec, size, pid, dir); err != nil {
 		return 0, err
 	}
-	e := &wire.Exec{Dir: dir, TTY: spec.TTY, Runtime: l.runtime.exec(l.runtimeRoot(), dir, c.record.Spec.ID, spec.TTY)}
-	code, err := l.runExec(ctx, e, size, s)
+	e := &wire.Exec{Dir: dir, TTY: spec.TTY, Detached: spec.Detached, Runtime: l.runtime.exec(l.runtimeRoot(), dir, c.record.Spec.ID, spec.TTY)}
+	code, err := l.runExec(ctx, e, size, s, spec.Started)
 	return code, startError("exec in "+id, spec.Args[0], err)
 }
 
@@ -166,7 +166,7 @@ func (p *plumbing) close() {
 	p.wait(outputGrace)
 }
 
-func (l *Local) runExec(ctx context.Context, e *wire.Exec, size engine.Size, s engine.Streams) (int, error) {
+func (l *Local) runExec(ctx context.Context, e *wire.Exec, size engine.Size, s engine.Streams, started func(pid int)) (int, error) {
 	p := newPlumbing()
 	defer p.close()
 	var theirs ends
@@ -183,9 +183,12 @@ func (l *Local) runExec(ctx context.Context, e *wire.Exec, size engine.Size, s e
 		return 0, err
 	}
 	defer conn.Close()
-	_, fds, err := conn.Recv()
+	began, fds, err := conn.Recv()
 	if err != nil {
 		return 0, ctxError(ctx, err)
+	}
+	if started != nil {
+		started(began.PID)
 	}
 	stopResize := make(chan struct{})
 	defer close(stopResize)

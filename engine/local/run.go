@@ -28,6 +28,11 @@ func context0() context.Context { return context.Background() }
 
 // Start implements engine.Engine.
 func (l *Local) Start(ctx context.Context, id string) error {
+	return l.startWith(ctx, id, &ends{})
+}
+
+// startWith starts a container and connects the ends of pipes before it runs.
+func (l *Local) startWith(ctx context.Context, id string, theirs *ends) error {
 	c, err := l.lookup(id)
 	if err != nil {
 		return err
@@ -49,7 +54,7 @@ func (l *Local) Start(ctx context.Context, id string) error {
 	l.mu.Lock()
 	c.starting, c.cleaned = true, false
 	l.mu.Unlock()
-	task, err := l.start(ctx, c)
+	task, err := l.start(ctx, c, theirs)
 	l.mu.Lock()
 	c.starting = false
 	l.mu.Unlock()
@@ -66,7 +71,7 @@ func (l *Local) Start(ctx context.Context, id string) error {
 
 // start writes the bundle and lets the monitor run it. Once asked, the monitor is
 // waited for whatever becomes of ctx: the container would run all the same.
-func (l *Local) start(ctx context.Context, c *container) (*wire.Task, error) {
+func (l *Local) start(ctx context.Context, c *container, theirs *ends) (*wire.Task, error) {
 	spec := &c.record.Spec
 	cfg, err := l.config(c)
 	if err != nil {
@@ -101,7 +106,7 @@ func (l *Local) start(ctx context.Context, c *container) (*wire.Task, error) {
 	if l.cgroups.Version() == 1 {
 		start.OOMControl = filepath.Join(filepath.Dir(start.OOMFile), "cgroup.event_control")
 	}
-	r, fds, err := l.mon.CallFiles(context.WithoutCancel(ctx), &wire.Request{Op: wire.OpStart, Start: start})
+	r, fds, err := l.mon.CallFiles(context.WithoutCancel(ctx), &wire.Request{Op: wire.OpStart, Start: start, Files: theirs.names}, theirs.fds...)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +159,7 @@ func (l *Local) running(c *container, t *wire.Task) {
 	}
 	c.now.State, c.now.PID, c.now.StartedAt = engine.Running, t.PID, t.StartedAt
 	c.now.FinishedAt, c.now.ExitCode, c.now.OOMKilled, c.now.Message = time.Time{}, 0, false, ""
-	c.cleaned = false
+	c.cleaned, c.now.Paused = false, l.cgroups.Frozen(l.group(c))
 	if isClosed(c.done) {
 		c.done = make(chan struct{})
 	}
@@ -224,6 +229,9 @@ func (l *Local) Stop(ctx context.Context, id string, grace time.Duration) error 
 		return nil
 	}
 	if grace > 0 {
+		if err := l.thaw(c); err != nil {
+			return err
+		}
 		if err := l.Signal(ctx, id, engine.StopSignal(&c.record.Spec, &c.record.Image)); err != nil && !errors.Is(err, engine.ErrNotRun) {
 			return err
 		}
@@ -236,6 +244,9 @@ func (l *Local) Stop(ctx context.Context, id string, grace time.Duration) error 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if err := l.thaw(c); err != nil {
+		return err
 	}
 	// Its first process by the monitor, which hits nobody else; the rest by group.
 	if err := l.Signal(ctx, id, "SIGKILL"); err != nil && !errors.Is(err, engine.ErrNotRun) {

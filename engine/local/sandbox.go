@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 )
 
 // shmSize is the size of a sandbox's /dev/shm, as containerd's.
-const shmSize = "size=67108864"
+const shmSize = 64 << 20
 
 // sandbox is what sandboxes/<id>.json holds.
 type sandbox struct {
@@ -85,7 +86,14 @@ func (l *Local) makeSandbox(ctx context.Context, s *sandbox) error {
 	}
 	dir := filepath.Join(l.nsDir(), spec.ID)
 	// A host-network sandbox has the machine's name too, as Kubernetes wants it.
-	want := namespace.Spec{Net: !spec.HostNetwork, IPC: !spec.HostIPC, UTS: !spec.HostNetwork, Hostname: spec.Hostname, Sysctls: spec.Sysctls}
+	net, ipc, err := l.shared(spec)
+	if err != nil {
+		return err
+	}
+	want := namespace.Spec{
+		Net: !spec.HostNetwork && net == nil, IPC: !spec.HostIPC && ipc == nil,
+		UTS: spec.UTS == "private" || spec.UTS == "" && !spec.HostNetwork && net == nil, Hostname: spec.Hostname, Sysctls: spec.Sysctls,
+	}
 	if err := namespace.Pin(dir, want); err != nil {
 		return err
 	}
@@ -96,13 +104,24 @@ func (l *Local) makeSandbox(ctx context.Context, s *sandbox) error {
 		return filepath.Join(dir, name)
 	}
 	s.Sandbox.NetNS, s.Sandbox.IPCNS, s.Sandbox.UTSNS = path(want.Net, namespace.Net), path(want.IPC, namespace.IPC), path(want.UTS, namespace.UTS)
+	if net != nil {
+		s.Sandbox.NetNS = net.Sandbox.NetNS
+		if spec.UTS == "" {
+			s.Sandbox.UTSNS, s.Sandbox.Spec.Hostname = net.Sandbox.UTSNS, net.Sandbox.Spec.Hostname
+		}
+	}
 	s.SHM = "/dev/shm"
-	if !spec.HostIPC {
+	switch {
+	case ipc != nil:
+		s.Sandbox.IPCNS, s.SHM = ipc.Sandbox.IPCNS, ipc.SHM
+	case spec.NoSHM:
+		s.SHM = ""
+	case !spec.HostIPC:
 		s.SHM = filepath.Join(dir, "shm")
 		if err := os.Mkdir(s.SHM, 0o1777); err != nil {
 			return err
 		}
-		if err := unix.Mount("shm", s.SHM, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,"+shmSize); err != nil {
+		if err := unix.Mount("shm", s.SHM, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=%d", cmp.Or(spec.SHMSize, shmSize))); err != nil {
 			return fmt.Errorf("mount %s: %w", s.SHM, err)
 		}
 	}
@@ -112,6 +131,26 @@ func (l *Local) makeSandbox(ctx context.Context, s *sandbox) error {
 		}
 	}
 	return writeJSON(l.sandboxFile(spec.ID), s)
+}
+
+// shared finds the sandboxes whose namespaces spec wants; nil where none.
+func (l *Local) shared(spec *engine.SandboxSpec) (net, ipc *sandbox, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, want := range []struct {
+		id string
+		to **sandbox
+	}{{spec.NetOf, &net}, {spec.IPCOf, &ipc}} {
+		if want.id == "" {
+			continue
+		}
+		s, ok := l.sandboxes[want.id]
+		if !ok {
+			return nil, nil, fmt.Errorf("sandbox %s, whose namespaces are wanted: %w", want.id, engine.ErrNotFound)
+		}
+		*want.to = s
+	}
+	return net, ipc, nil
 }
 
 // startPause runs the holder of the sandbox's PID namespace and pins it.

@@ -24,6 +24,9 @@ type Options struct {
 	Tail *int64
 	// Since, when not zero, leaves out what is older.
 	Since time.Time
+	// Until, when not zero, ends the read at the first line that is younger; with
+	// Follow also when that time has come.
+	Until time.Time
 	// LimitBytes, when not nil, is how many bytes to write in all.
 	LimitBytes *int64
 	// Timestamps puts each line's time before it.
@@ -52,8 +55,14 @@ func Read(ctx context.Context, path string, o Options, stdout, stderr io.Writer)
 		}
 		defer w.Close()
 	}
-	err := r.read(ctx, path, w)
-	if errors.Is(err, errLimit) {
+	inner := ctx
+	if o.Follow && !o.Until.IsZero() {
+		var cancel context.CancelFunc
+		inner, cancel = context.WithDeadline(ctx, o.Until)
+		defer cancel()
+	}
+	err := r.read(inner, path, w)
+	if errors.Is(err, errLimit) || (errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil) {
 		return nil
 	}
 	return err
@@ -200,6 +209,9 @@ func (r *reader) line(raw []byte) error {
 	l, err := Parse(raw)
 	if err != nil || (!r.o.Since.IsZero() && l.Time.Before(r.o.Since)) {
 		return nil
+	}
+	if !r.o.Until.IsZero() && l.Time.After(r.o.Until) {
+		return errLimit
 	}
 	out, i := r.stdout, 0
 	if l.Stream == Stderr {

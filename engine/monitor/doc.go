@@ -99,6 +99,16 @@ func (c *Client) extract() (path string, err error) {
 	return path, nil
 }
 
+// Path is the monitor's program, which is also the init of containers that want
+// one: anybody may execute it who reaches it.
+func (c *Client) Path() (string, error) {
+	path, err := c.extract()
+	if err == nil {
+		err = os.Chmod(path, 0o755)
+	}
+	return path, err
+}
+
 // Ensure makes sure that a monitor runs and that it runs this client's program;
 // another program is replaced in its place, its containers running on.
 func (c *Client) Ensure(ctx context.Context) (*wire.Hello, error) {

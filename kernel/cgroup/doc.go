@@ -37,6 +37,12 @@ type Tree interface {
 	// processes are in them.
 	Remove(path string) error
 	Stats(path string) (Stats, error)
+	// Detail reads what Stats leaves out, for people who look at one group.
+	Detail(path string) (Detail, error)
+	// Freeze stops all processes of the group, and returns when they have stopped, or
+	// lets them go on. Frozen tells whether they are stopped.
+	Freeze(path string, on bool) error
+	Frozen(path string) bool
 	// OOMFile is the file that counts how often the kernel killed for want of
 	// memory, in a line "oom_kill N".
 	OOMFile(path string) string

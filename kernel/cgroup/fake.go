@@ -23,6 +23,7 @@ type fakeGroup struct {
 	limits Limits
 	procs  []int
 	stats  Stats
+	frozen bool
 }
 
 var _ Tree = (*Fake)(nil)

@@ -5,6 +5,7 @@ package authorization
 
 import (
 	authorizationv1 "k8s.io/api/authorization/v1"
+	authorizationv1beta1 "k8s.io/api/authorization/v1beta1"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/row"
@@ -15,18 +16,18 @@ const group = authorizationv1.GroupName
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
-		review("LocalSubjectAccessReview", "localsubjectaccessreview", true, row.Make[authorizationv1.LocalSubjectAccessReview]()),
-		review("SelfSubjectAccessReview", "selfsubjectaccessreview", false, row.Make[authorizationv1.SelfSubjectAccessReview]()),
-		review("SelfSubjectRulesReview", "selfsubjectrulesreview", false, row.Make[authorizationv1.SelfSubjectRulesReview]()),
-		review("SubjectAccessReview", "subjectaccessreview", false, row.Make[authorizationv1.SubjectAccessReview]()),
+		review("LocalSubjectAccessReview", "localsubjectaccessreview", true, row.Make[authorizationv1.LocalSubjectAccessReview](), old[authorizationv1.LocalSubjectAccessReview, authorizationv1beta1.LocalSubjectAccessReview]("LocalSubjectAccessReview")...),
+		review("SelfSubjectAccessReview", "selfsubjectaccessreview", false, row.Make[authorizationv1.SelfSubjectAccessReview](), old[authorizationv1.SelfSubjectAccessReview, authorizationv1beta1.SelfSubjectAccessReview]("SelfSubjectAccessReview")...),
+		review("SelfSubjectRulesReview", "selfsubjectrulesreview", false, row.Make[authorizationv1.SelfSubjectRulesReview](), old[authorizationv1.SelfSubjectRulesReview, authorizationv1beta1.SelfSubjectRulesReview]("SelfSubjectRulesReview")...),
+		review("SubjectAccessReview", "subjectaccessreview", false, row.Make[authorizationv1.SubjectAccessReview](), old[authorizationv1.SubjectAccessReview, authorizationv1beta1.SubjectAccessReview]("SubjectAccessReview")...),
 	}
 }
 
-func review(kind, singular string, namespaced bool, make func() kinds.Object) *kinds.Kind {
+func review(kind, singular string, namespaced bool, make func() kinds.Object, old ...kinds.Version) *kinds.Kind {
 	return &kinds.Kind{
 		Group: group, Version: "v1", Kind: kind,
 		Resource: singular + "s", Singular: singular, Namespaced: namespaced,
 		Virtual: true, Verbs: []string{"create"},
-		Served: row.Hub(group, "v1"), New: make,
+		Served: append(row.Hub(group, "v1"), old...), New: make,
 	}
 }

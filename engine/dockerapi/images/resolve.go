@@ -168,6 +168,7 @@ type Found struct {
 	ConfigID   digest.Digest // by which the engine knows it
 	Config     []byte
 	Descriptor imagespec.Descriptor // of the manifest
+	Name       string               // normalised; "" where it was not found by one
 }
 
 // Find is for the containers' area: an image by reference or id, for a platform.
@@ -184,7 +185,7 @@ func (a *Area) Find(ctx context.Context, ref string, want *imagespec.Platform) (
 	if v == nil || v.Config == nil {
 		return nil, errNoPlatform(ref, want)
 	}
-	return &Found{ID: rec.Target.Digest.String(), ConfigID: v.ConfigID, Config: v.Config, Descriptor: v.Descriptor}, nil
+	return &Found{ID: rec.Target.Digest.String(), ConfigID: v.ConfigID, Config: v.Config, Descriptor: v.Descriptor, Name: rec.Name}, nil
 }
 
 // platform reads a parameter that is the JSON of a platform.

@@ -183,3 +183,15 @@ func Conflictf(format string, a ...any) error { return Conflict(fmt.Errorf(forma
 
 // Internalf is 500.
 func Internalf(format string, a ...any) error { return Internal(fmt.Errorf(format, a...)) }
+
+// ReadAll reads a body of bounded size.
+func (r *Request) ReadAll() ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxJSON))
+	if err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	return b, nil
+}

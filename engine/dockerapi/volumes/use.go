@@ -1,11 +1,8 @@
 package volumes
 
 import (
-	"context"
 	"fmt"
-	"os"
 
-	"github.com/containerd/continuity/fs"
 	"github.com/moby/moby/api/types/volume"
 )
 
@@ -91,30 +88,4 @@ func (s *Store) unmount(e *entry) error {
 		return nil
 	}
 	return s.o.Mounts.Unmount(s.data(e.Name))
-}
-
-// Fill copies what is in from, a directory of an image that the volume will hide,
-// into dir, a volume's directory, with owners, modes and attributes; the directory
-// gets those of from. A volume that has content already is left as it is, as is one
-// for which from does not exist or is no directory. from must not lead through
-// links out of the image.
-func Fill(_ context.Context, dir, from string) error {
-	st, err := os.Lstat(from)
-	if os.IsNotExist(err) || err == nil && !st.IsDir() {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("fill a volume: %w", err)
-	}
-	have, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("fill a volume: %w", err)
-	}
-	if len(have) > 0 {
-		return nil
-	}
-	if err := fs.CopyDir(dir, from); err != nil {
-		return fmt.Errorf("fill a volume: %w", err)
-	}
-	return nil
 }

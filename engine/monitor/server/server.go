@@ -152,8 +152,7 @@ func (s *Server) serve(c *net.UnixConn) {
 		s.events(c)
 		return
 	case wire.OpStart:
-		wire.CloseAll(fds)
-		s.serveStart(c, &r)
+		s.serveStart(c, &r, fds)
 		return
 	}
 	reply, err := s.simple(&r, fds)
@@ -314,7 +313,8 @@ func (s *Server) all() []*task {
 }
 
 // serveStart holds the id while the container is being started.
-func (s *Server) serveStart(c *net.UnixConn, r *wire.Request) {
+func (s *Server) serveStart(c *net.UnixConn, r *wire.Request, files []int) {
+	defer func() { wire.CloseAll(files) }()
 	if r.Start == nil || r.Start.ID == "" || strings.ContainsAny(r.Start.ID, "/\x00") || len(r.Start.Runtime.Args) == 0 {
 		wire.Send(c, failed(errors.New("start: the request is incomplete")))
 		return
@@ -329,7 +329,10 @@ func (s *Server) serveStart(c *net.UnixConn, r *wire.Request) {
 	}
 	s.tasks[id] = nil
 	s.mu.Unlock()
-	t, err := s.start(*r.Start)
+	t, err := s.start(*r.Start, func(t *task) {
+		t.connect(r.Files, files) // until their streams end
+		files = nil
+	})
 	s.mu.Lock()
 	if err != nil {
 		delete(s.tasks, id)

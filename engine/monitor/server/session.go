@@ -83,26 +83,7 @@ func (s *Server) attach(c *net.UnixConn, r *wire.Request, fds []int) {
 	if t.terminal != nil && r.Width > 0 && r.Height > 0 {
 		t.resize(r.Width, r.Height)
 	}
-	var detach []func()
-	for i, name := range r.Files {
-		switch {
-		case name == fifoIn:
-			unix.SetNonblock(fds[i], true)
-			in := os.NewFile(uintptr(fds[i]), "attached stdin")
-			// What the client has sent is fed to its end, also when it goes away.
-			go t.feed(in)
-		case t.output(name) != nil:
-			o := t.output(name)
-			f, err := o.attach(fds[i])
-			if err != nil {
-				unix.Close(fds[i])
-				continue
-			}
-			detach = append(detach, func() { o.detach(f) })
-		default:
-			unix.Close(fds[i])
-		}
-	}
+	detach := t.connect(r.Files, fds)
 	defer func() {
 		for _, f := range detach {
 			f()
@@ -121,6 +102,35 @@ func (s *Server) attach(c *net.UnixConn, r *wire.Request, fds []int) {
 	case <-t.done:
 		wire.Send(c, &wire.Reply{Exit: t.info().Exit})
 	}
+}
+
+// connect joins a client's files with the streams, and returns what takes its
+// outputs away again.
+func (t *task) connect(names []string, fds []int) (detach []func()) {
+	for i, fd := range fds {
+		name := ""
+		if i < len(names) {
+			name = names[i]
+		}
+		switch {
+		case name == fifoIn:
+			unix.SetNonblock(fd, true)
+			in := os.NewFile(uintptr(fd), "attached stdin")
+			// What the client has sent is fed to its end, also when it goes away.
+			go t.feed(in)
+		case t.output(name) != nil:
+			o := t.output(name)
+			f, err := o.attach(fd)
+			if err != nil {
+				unix.Close(fd)
+				continue
+			}
+			detach = append(detach, func() { o.detach(f) })
+		default:
+			unix.Close(fd)
+		}
+	}
+	return detach
 }
 
 // output is the stream of that name; a terminal has only one.
@@ -195,7 +205,9 @@ func (s *Server) exec(c *net.UnixConn, r *wire.Request, fds []int) {
 		case <-gone:
 		}
 	}
-	s.reaper.signal(pid, unix.SIGKILL)
+	if err != nil || !r.Exec.Detached {
+		s.reaper.signal(pid, unix.SIGKILL)
+	}
 	<-ended
 }
 

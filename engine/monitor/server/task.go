@@ -66,8 +66,9 @@ func (t *task) info() wire.Task {
 	return wire.Task{ID: t.spec.ID, PID: t.pid, StartedAt: t.startedAt, Exit: t.exit, TTY: t.spec.TTY, NeedTerminal: t.needTTY}
 }
 
-// start runs a container. The caller waits for t.status and calls ended.
-func (s *Server) start(spec wire.Start) (*task, error) {
+// start runs a container; connect is called when its streams are there, before
+// anything is read of them. The caller waits for t.status and calls ended.
+func (s *Server) start(spec wire.Start, connect func(*task)) (*task, error) {
 	t := &task{spec: spec, done: make(chan struct{})}
 	if spec.LogPath != "" {
 		log, err := logs.NewWriter(spec.LogPath, spec.LogMaxBytes, spec.LogMaxFiles)
@@ -96,6 +97,7 @@ func (s *Server) start(spec wire.Start) (*task, error) {
 		t.closeStreams()
 		return nil, err
 	}
+	connect(t)
 	for _, o := range t.outs {
 		go o.run()
 	}

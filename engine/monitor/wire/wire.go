@@ -33,7 +33,7 @@ const (
 // Ops of a Request.
 const (
 	OpHello    = "hello"    // answers Reply.Hello
-	OpStart    = "start"    // runs a container; answers Reply.Task, and a terminal's master as a file
+	OpStart    = "start"    // runs a container, its streams connected to the files; answers Reply.Task, and a terminal's master as a file
 	OpExec     = "exec"     // runs a further process; answers twice: running, ended
 	OpAttach   = "attach"   // copies streams; answers when attached and when over
 	OpResize   = "resize"   // sets the size of a container's terminal
@@ -105,6 +105,8 @@ type Exec struct {
 	Dir     string // for its pid file and console socket
 	Runtime Runtime
 	TTY     bool
+	// Detached lets the process run on when the client goes away.
+	Detached bool `json:",omitempty"`
 }
 
 // Task is a container as the monitor sees it.

@@ -9,6 +9,7 @@
 //	standin grpc 90            gRPC health checks: the service "sick" is not well, all others are
 //	standin dial udp A:P TEXT  sends TEXT and prints the answer
 //	standin webhook 443 NAME   admission webhooks under a certificate for NAME, which it prints
+//	standin metrics 443 NAME   an extension server of metrics.k8s.io under a certificate for NAME, which it prints
 //	standin sleep              until it is told to stop
 package main
 
@@ -59,6 +60,8 @@ func main() {
 		dial(os.Args[2], os.Args[3], os.Args[4])
 	case "webhook":
 		webhook(os.Args[2], os.Args[3])
+	case "metrics":
+		metrics(os.Args[2], os.Args[3])
 	case "sleep":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)

@@ -21,6 +21,8 @@ func main() {
 	case "pause":
 		pause()
 		return
+	case "docker-init":
+		os.Exit(initProcess(os.Args[1:]))
 	case "probe": // in the container by which skiff tries an OCI runtime
 		return
 	}
