@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"skiff.dev/skiff/cli/compose"
 )
 
 // Default directories.
@@ -110,11 +112,14 @@ func Run(ctx context.Context, args []string, dirs *Dirs, verbs ...*cobra.Command
 	root.SetArgs(args[1:])
 	err := root.ExecuteContext(ctx)
 	var code ExitError
+	var container compose.ExitCode
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, &container):
+		return int(container)
 	default:
 		fmt.Fprintf(os.Stderr, "skiff: %v\n", err)
 		return 1
@@ -139,6 +144,9 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
   skiff reset                # remove every trace of it`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// compose has flags of its own before its verbs, which have others by the
+		// same letters.
+		TraverseChildren: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -150,6 +158,7 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"}, &cobra.Group{ID: dockerGroup, Title: "Containers and images of this machine, with docker's flags and output:"})
 	root.AddCommand(verbs...)
 	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
+	root.AddCommand(compose.Command(func() string { return filepath.Join(dirs.Run, DockerSocket) }))
 	root.AddCommand(dockerHelp(dirs)...)
 	for _, c := range root.Commands() {
 		if c.GroupID == "" {

@@ -144,11 +144,15 @@ func serve(t *testing.T, ns *netns.Namespace, port int, name string) {
 	}()
 }
 
-// ask connects from ns and returns what the server says: its name and the client.
-func ask(ns *netns.Namespace, network, to string) (string, error) {
+// silence is how long no answer has to last to be one.
+const silence = time.Second
+
+// ask connects from ns and returns what the server says: its name and the client. It
+// waits for so long.
+func ask(ns *netns.Namespace, network, to string, long time.Duration) (string, error) {
 	var c net.Conn
 	err := ns.Do(func() (err error) {
-		c, err = net.DialTimeout(network, to, time.Second)
+		c, err = net.DialTimeout(network, to, long)
 		return err
 	})
 	if err != nil {
@@ -160,7 +164,7 @@ func ask(ns *netns.Namespace, network, to string) (string, error) {
 			return "", err
 		}
 	}
-	c.SetReadDeadline(time.Now().Add(time.Second))
+	c.SetReadDeadline(time.Now().Add(long))
 	line, err := bufio.NewReader(c).ReadString('\n')
 	return strings.TrimSpace(line), err
 }
@@ -168,8 +172,12 @@ func ask(ns *netns.Namespace, network, to string) (string, error) {
 // wants asks by both protocols; a client "*" is any, and "" is no answer.
 func (b *box) wants(ns *netns.Namespace, to, want string) {
 	b.t.Helper()
+	long := patience
+	if want == "" {
+		long = silence
+	}
 	for _, network := range []string{"tcp", "udp"} {
-		got, err := ask(ns, network, to)
+		got, err := ask(ns, network, to, long)
 		name, _, _ := strings.Cut(got, " ")
 		if got != want && name+" *" != want {
 			b.t.Errorf("%s %s: got %q (%v), want %q", network, to, got, err, want)
@@ -386,7 +394,7 @@ func TestTakenByProgram(t *testing.T) {
 	}
 	web.Ports = []Port{{Protocol: TCP, Container: 80, First: 8080, Last: 8082}}
 	b.connect("bridge", web)
-	if got, err := ask(b.out, "tcp", boxIP+":8081"); got != "web "+outsideIP {
+	if got, err := ask(b.out, "tcp", boxIP+":8081", patience); got != "web "+outsideIP {
 		t.Error(got, err)
 	}
 }
@@ -453,7 +461,7 @@ func TestNewUplink(t *testing.T) {
 	must(t, out.Plug(link.Plug{Name: "box2", Bridge: "more", Inside: "eth1", Namespace: b.ns.Path(), MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.78.1/24")}}))
 	var got string
 	for end := time.Now().Add(patience); got != "web 192.168.78.2" && time.Now().Before(end); runtime.Gosched() {
-		got, err = ask(b.out, "tcp", "192.168.78.1:8080")
+		got, err = ask(b.out, "tcp", "192.168.78.1:8080", silence)
 	}
 	if got != "web 192.168.78.2" {
 		t.Error(got, err)
