@@ -147,8 +147,8 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 		// compose has flags of its own before its verbs, which have others by the
 		// same letters.
 		TraverseChildren: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		Args:             cobra.NoArgs,
+		RunE:             func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		return dirs.settle(c.Flags())
