@@ -66,6 +66,11 @@ func newTree(dcli *command.DockerCli, name string) *tree {
 		root.AddCommand(construct(dcli))
 	}
 	root.AddCommand(serviceCommand(dcli), stackCommand(dcli))
+	for _, words := range [][]string{{"build"}, {"image", "build"}, {"builder", "build"}} {
+		if cmd, _, err := root.Find(words); err == nil {
+			withBuildKit(cmd, dcli)
+		}
+	}
 	for _, v := range Verbs {
 		if cmd, _, err := root.Find([]string{v.Name}); err == nil {
 			cmd.Example = v.Example

@@ -130,7 +130,7 @@ func (f *Fake) ended(c *fakeContainer, run, code int, message string, oom bool) 
 	if c.now.OOMKilled {
 		oom = true
 	}
-	c.now.State, c.now.PID, c.now.FinishedAt = engine.Exited, 0, time.Now()
+	c.now.State, c.now.PID, c.now.FinishedAt, c.now.Paused = engine.Exited, 0, time.Now(), false
 	c.now.ExitCode, c.now.Message, c.now.OOMKilled = code, message, oom
 	if c.log != nil {
 		c.log.Close()
@@ -354,3 +354,62 @@ func (f *Fake) ReopenLog(ctx context.Context, id string) error {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, engine.ErrNotFound) }
+
+var (
+	_ engine.Editor  = (*Fake)(nil)
+	_ engine.Pauser  = (*Fake)(nil)
+	_ engine.Resizer = (*Fake)(nil)
+)
+
+// Edit implements engine.Editor.
+func (f *Fake) Edit(ctx context.Context, id string, spec engine.ContainerSpec) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.find(id)
+	if err == nil && c.now.State == engine.Running {
+		err = fmt.Errorf("edit %s: %w", id, engine.ErrRunning)
+	}
+	if err != nil {
+		return err
+	}
+	was := c.now.Spec
+	spec.ID, spec.Name, spec.Image, spec.Skeleton = was.ID, was.Name, was.Image, was.Skeleton
+	c.now.Spec = spec
+	return nil
+}
+
+// Pause implements engine.Pauser; programs go on all the same.
+func (f *Fake) Pause(ctx context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.find(id)
+	if err == nil && c.now.State != engine.Running {
+		err = fmt.Errorf("pause %s: %w", id, engine.ErrNotRun)
+	}
+	if err == nil {
+		c.now.Paused = true
+	}
+	return err
+}
+
+// Resume implements engine.Pauser.
+func (f *Fake) Resume(ctx context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.find(id)
+	if err == nil {
+		c.now.Paused = false
+	}
+	return err
+}
+
+// Resize implements engine.Resizer.
+func (f *Fake) Resize(ctx context.Context, id string, size engine.Size) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.find(id)
+	if err == nil && c.now.State != engine.Running {
+		err = fmt.Errorf("resize %s: %w", id, engine.ErrNotRun)
+	}
+	return err
+}

@@ -15,7 +15,9 @@ import (
 	rerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
@@ -166,11 +168,14 @@ func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, te
 		s.tellFound(ctx, d, tell)
 		return nil, nil
 	})
-	h := images.Handlers(look, remotes.FetchHandler(s.content, &progressFetcher{fetcher, tell}), source, s.childrenFor(match))
+	get := remotes.FetchHandler(s.content, &progressFetcher{fetcher, tell})
+	a := &arrivals{ready: map[digest.Digest]chan struct{}{}}
+	// First what is small: then it is known what layers there are.
+	h := images.Handlers(look, a.skipBlobs(images.Handlers(get, source)), s.childrenFor(match))
 	if err := images.Dispatch(ctx, h, semaphore.NewWeighted(fetches), desc); err != nil {
 		return out, err
 	}
-	runs, err := s.unpackPulled(ctx, desc, match, tell)
+	runs, err := s.fetchLayers(ctx, desc, match, a, images.Handlers(get, source), tell)
 	if err != nil {
 		return out, err
 	}
@@ -184,21 +189,81 @@ func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, te
 	return engine.Pulled{Record: engine.ImageRecord{Name: name, Target: desc}, Newer: old.Target.Digest != desc.Digest}, nil
 }
 
-// unpackPulled unpacks what runs here; what does not is kept as it is where a
-// platform was asked for, or where it is an artifact.
-func (s *Store) unpackPulled(ctx context.Context, desc imagespec.Descriptor, match platforms.MatchComparer, tell func(engine.PullProgress)) (runs bool, err error) {
-	m, err := images.Manifest(ctx, s.content, desc, match)
-	if err != nil && !isNoPlatform(err) {
-		return false, err
+// arrivals are the layers of a pull.
+type arrivals struct {
+	mu    sync.Mutex
+	blobs []imagespec.Descriptor
+	ready map[digest.Digest]chan struct{} // closed when the blob is here
+}
+
+// skipBlobs notes layers and hands the rest to h.
+func (a *arrivals) skipBlobs(h images.Handler) images.Handler {
+	return images.HandlerFunc(func(ctx context.Context, d imagespec.Descriptor) ([]imagespec.Descriptor, error) {
+		if !isBlob(d) {
+			return h.Handle(ctx, d)
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.ready[d.Digest] == nil {
+			a.ready[d.Digest] = make(chan struct{})
+			a.blobs = append(a.blobs, d)
+		}
+		return nil, nil
+	})
+}
+
+// wait returns when a blob is here.
+func (a *arrivals) wait(ctx context.Context, d digest.Digest) error {
+	ready, ok := a.ready[d]
+	if !ok {
+		return nil // not of this pull
 	}
-	if err == nil && !images.IsConfigType(m.Config.MediaType) {
-		return false, nil
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	err = s.unpackTelling(ctx, desc, tell)
-	if (errors.Is(err, errPlatform) || isNoPlatform(err)) && match != s.platform {
-		return false, nil
-	}
-	return err == nil, err
+}
+
+// fetchLayers fetches layers and unpacks each as soon as it is here, if the image
+// runs here. What does not is kept as it is where a platform was asked for, or where
+// it is an artifact.
+func (s *Store) fetchLayers(ctx context.Context, desc imagespec.Descriptor, match platforms.MatchComparer, a *arrivals, get images.Handler, tell func(engine.PullProgress)) (runs bool, err error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		g, gctx := errgroup.WithContext(gctx)
+		g.SetLimit(fetches)
+		for _, d := range a.blobs {
+			g.Go(func() error {
+				if _, err := get.Handle(gctx, d); err != nil {
+					return err
+				}
+				close(a.ready[d.Digest])
+				return nil
+			})
+		}
+		return g.Wait()
+	})
+	g.Go(func() error {
+		m, err := images.Manifest(gctx, s.content, desc, match)
+		if err != nil && !isNoPlatform(err) {
+			return err
+		}
+		if err == nil && !images.IsConfigType(m.Config.MediaType) {
+			return nil // an artifact
+		}
+		err = s.unpackAs(gctx, desc, unpacking{arrived: a.wait, tell: func(d imagespec.Descriptor, st engine.PullState) {
+			tell(engine.PullProgress{Digest: d.Digest.String(), Total: d.Size, Description: "layer", State: st, Done: st == engine.StateComplete})
+		}})
+		if (errors.Is(err, errPlatform) || isNoPlatform(err)) && match != s.platform {
+			return nil
+		}
+		runs = err == nil
+		return err
+	})
+	err = g.Wait()
+	return runs, err
 }
 
 // resolveError is a failure to find what a name points to; its words are those of

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/diff"
-	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/metadata"
@@ -61,7 +59,6 @@ type Store struct {
 	snaps    snapshots.Snapshotter
 	images   images.Store
 	leases   leases.Manager
-	applier  diff.Applier
 	platform platforms.MatchComparer
 	closers  []io.Closer
 
@@ -79,8 +76,6 @@ type Store struct {
 	// dialer is what all pulls connect with.
 	dialer     *dialer
 	registries engine.RegistryConfig
-	// unpacking lets one unpack at a time make a chain of snapshots.
-	unpacking sync.Mutex
 }
 
 var _ engine.Images = (*Store)(nil)
@@ -133,7 +128,6 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 	s.snaps = s.db.Snapshotter(snapshotter)
 	s.images = metadata.NewImageStore(s.db)
 	s.leases = metadata.NewLeaseManager(s.db)
-	s.applier = apply.NewFileSystemApplier(s.content)
 	// What a crash has left half made is not referenced, once its lease is gone.
 	s.dropIngests()
 	if err := s.dropLeases(ctx); err != nil {

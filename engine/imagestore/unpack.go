@@ -9,10 +9,8 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/rootfs"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/image-spec/identity"
@@ -56,12 +54,12 @@ func (s *Store) read(ctx context.Context, target imagespec.Descriptor) (imagespe
 }
 
 func (s *Store) unpack(ctx context.Context, target imagespec.Descriptor) error {
-	return s.unpackTelling(ctx, target, func(engine.PullProgress) {})
+	return s.unpackAs(ctx, target, present)
 }
 
-// unpackTelling makes the snapshots of an image, if they are not there, and the view
+// unpackAs makes the snapshots of an image, if they are not there, and the view
 // that names their directories. The context has a lease.
-func (s *Store) unpackTelling(ctx context.Context, target imagespec.Descriptor, tell func(engine.PullProgress)) error {
+func (s *Store) unpackAs(ctx context.Context, target imagespec.Descriptor, o unpacking) error {
 	m, cfg, err := s.read(ctx, target)
 	if err != nil {
 		return err
@@ -75,27 +73,15 @@ func (s *Store) unpackTelling(ctx context.Context, target imagespec.Descriptor, 
 	if len(m.Layers) == 0 {
 		return nil
 	}
-	layers := make([]rootfs.Layer, len(m.Layers))
-	for i, l := range m.Layers {
-		layers[i] = rootfs.Layer{Blob: l, Diff: imagespec.Descriptor{MediaType: imagespec.MediaTypeImageLayer, Digest: cfg.RootFS.DiffIDs[i]}}
-	}
-	s.unpacking.Lock()
-	defer s.unpacking.Unlock()
-	for _, l := range m.Layers {
-		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateExtracting})
-	}
-	chain, err := rootfs.ApplyLayersWithOpts(ctx, layers, s.snaps, s.applier, []diff.ApplyOpt{diff.WithSyncFs(true)})
+	chain, err := s.applyLayers(ctx, m.Layers, cfg.RootFS.DiffIDs, o)
 	if err != nil {
 		return err
 	}
-	for _, l := range m.Layers {
-		tell(engine.PullProgress{Digest: l.Digest.String(), Total: l.Size, Description: "layer", State: engine.StateComplete, Done: true})
-	}
-	view := viewOf(chain.String())
-	if _, err := s.snaps.View(ctx, view, chain.String()); err != nil && !errdefs.IsAlreadyExists(err) {
+	view := viewOf(chain)
+	if _, err := s.snaps.View(ctx, view, chain); err != nil && !errdefs.IsAlreadyExists(err) {
 		return err
 	}
-	info := content.Info{Digest: m.Config.Digest, Labels: map[string]string{labelSnapshot: chain.String(), labelView: view}}
+	info := content.Info{Digest: m.Config.Digest, Labels: map[string]string{labelSnapshot: chain, labelView: view}}
 	_, err = s.content.Update(ctx, info, "labels."+labelSnapshot, "labels."+labelView)
 	return err
 }

@@ -26,18 +26,20 @@ func deviceClass() *kinds.Kind {
 		Resource:   "deviceclasses",
 		Name:       rules.DNSSubdomain,
 		Generation: rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
-		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
-		Cells:      rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
+		Validate:   rules.Check(validateClass), ValidateUpdate: rules.Check2(validateClassUpdate),
+		Columns: []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:   rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
 	})
 }
 
 func resourceClaim() *kinds.Kind {
 	type T = *resourcev1.ResourceClaim
 	return row.Fill[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](resourcev1.SchemeGroupVersion, &kinds.Kind{
-		Resource:      "resourceclaims",
-		Namespaced:    true,
-		Name:          rules.DNSSubdomain,
-		Default:       rules.Do(func(c T) { defaultClaim(&c.Spec) }),
+		Resource:   "resourceclaims",
+		Namespaced: true,
+		Name:       rules.DNSSubdomain,
+		Default:    rules.Do(func(c T) { defaultClaim(&c.Spec) }),
+		Validate:   rules.Check(validateClaim), ValidateUpdate: rules.Check2(validateClaimUpdate),
 		PrepareCreate: rules.Do(func(c T) { c.Status = resourcev1.ResourceClaimStatus{} }),
 		PrepareUpdate: rules.Do2(func(c, old T) { c.Status = old.Status }),
 		Subresources: row.WithStatus(func(c, old T) {
@@ -79,8 +81,9 @@ func resourceClaimTemplate() *kinds.Kind {
 		Namespaced: true,
 		Name:       rules.DNSSubdomain,
 		Default:    rules.Do(func(t T) { defaultClaim(&t.Spec.Spec) }),
-		Columns:    []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
-		Cells:      rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
+		Validate:   rules.Check(validateTemplate), ValidateUpdate: rules.Check2(validateTemplateUpdate),
+		Columns: []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
+		Cells:   rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
 	})
 }
 
@@ -89,6 +92,7 @@ func resourceSlice() *kinds.Kind {
 	spec := resourcev1.ResourceSliceSpec{}.SwaggerDoc()
 	return row.Fill[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](resourcev1.SchemeGroupVersion, &kinds.Kind{
 		Resource:   "resourceslices",
+		Default:    rules.Do(defaultSlice),
 		Name:       rules.DNSSubdomain,
 		Generation: rules.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
 		Columns: []metav1.TableColumnDefinition{
@@ -108,14 +112,37 @@ func resourceSlice() *kinds.Kind {
 	})
 }
 
+// defaultClaim: in each request, and in what follows, what is not said is the default
+// of pkg/apis/resource/v1 in Kubernetes.
 func defaultClaim(spec *resourcev1.ResourceClaimSpec) {
 	for i := range spec.Devices.Requests {
 		r := &spec.Devices.Requests[i]
 		if r.Exactly != nil {
 			defaultCount(&r.Exactly.AllocationMode, &r.Exactly.Count)
+			defaultTolerations(r.Exactly.Tolerations)
 		}
 		for k := range r.FirstAvailable {
 			defaultCount(&r.FirstAvailable[k].AllocationMode, &r.FirstAvailable[k].Count)
+			defaultTolerations(r.FirstAvailable[k].Tolerations)
+		}
+	}
+}
+
+func defaultTolerations(list []resourcev1.DeviceToleration) {
+	for i := range list {
+		if list[i].Operator == "" {
+			list[i].Operator = resourcev1.DeviceTolerationOpEqual
+		}
+	}
+}
+
+// defaultSlice says since when a taint is there.
+func defaultSlice(s *resourcev1.ResourceSlice) {
+	for i := range s.Spec.Devices {
+		for k := range s.Spec.Devices[i].Taints {
+			if t := &s.Spec.Devices[i].Taints[k]; t.TimeAdded == nil {
+				t.TimeAdded = &metav1.Time{Time: time.Now().Truncate(time.Second)}
+			}
 		}
 	}
 }

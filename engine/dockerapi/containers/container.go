@@ -273,6 +273,9 @@ func (a *Area) resume(c *cont, k *engine.Container) {
 			return
 		case c.rec.WasStarted && k.State == engine.Exited && k.FinishedAt.After(c.rec.FinishedAt) && !k.StartedAt.Before(c.rec.StartedAt.Add(-time.Second)):
 			// It ended while nobody watched, or its end was not dealt with.
+			a.mu.Lock()
+			c.run = newRun() // that of a container which was loaded has ended
+			a.mu.Unlock()
 			a.finish(c, k)
 			return
 		}

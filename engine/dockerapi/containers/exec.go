@@ -72,8 +72,14 @@ func (a *Area) execCreate(w http.ResponseWriter, r *route.Request) error {
 	a.execs[e.id] = e
 	c.execs[e.id] = true
 	a.mu.Unlock()
-	a.publish(c, events.Action(fmt.Sprintf("%s: %s", events.ActionExecCreate, strings.Join(req.Cmd, " "))), "execID", e.id)
+	a.publish(c, execAction(events.ActionExecCreate, req.Cmd), "execID", e.id)
 	return route.WriteJSON(w, http.StatusCreated, &common.IDResponse{ID: e.id})
+}
+
+// execAction is an action with the command, which has a blank at its end, as in
+// Docker, where it is one word.
+func execAction(action events.Action, command []string) events.Action {
+	return events.Action(fmt.Sprintf("%s: %s %s", action, command[0], strings.Join(command[1:], " ")))
 }
 
 // dropOldExecs forgets the ends of executions that nobody has asked for in a while;
@@ -268,8 +274,7 @@ const execPreamble = "OCI runtime exec failed: exec failed: unable to start cont
 
 // execRunWith runs an execution to its end; it goes on when the client leaves.
 func (a *Area) execRunWith(e *execution, s engine.Streams, began func()) error {
-	command := strings.Join(e.req.Cmd, " ")
-	a.publish(e.c, events.Action(fmt.Sprintf("%s: %s", events.ActionExecStart, command)), "execID", e.id)
+	a.publish(e.c, execAction(events.ActionExecStart, e.req.Cmd), "execID", e.id)
 	spec := engine.ExecSpec{
 		Args: e.req.Cmd, Env: e.req.Env, WorkingDir: e.req.WorkingDir, User: e.req.User, TTY: e.req.Tty, Privileged: e.req.Privileged, Detached: true,
 		Started: func(pid int) {

@@ -120,8 +120,14 @@ func (a *Area) probeOnce(ctx context.Context, c *cont, args []string, timeout ti
 	r := &container.HealthcheckResult{Start: time.Now()}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	id := newID()
+	a.publish(c, execAction(events.ActionExecCreate, args), "execID", id)
+	a.publish(c, execAction(events.ActionExecStart, args), "execID", id)
 	code, err := a.o.Engine.Exec(limited, c.rec.ID, engine.ExecSpec{Args: args, User: c.rec.Config.User}, engine.Streams{Stdout: out, Stderr: out})
 	r.End, r.ExitCode, r.Output = time.Now(), code, string(out.b)
+	if err == nil {
+		a.publish(c, events.ActionExecDie, "execID", id, "exitCode", fmt.Sprint(code))
+	}
 	var se *engine.StartError
 	switch {
 	case limited.Err() != nil && ctx.Err() == nil:

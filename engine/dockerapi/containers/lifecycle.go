@@ -158,6 +158,7 @@ func (a *Area) restart(w http.ResponseWriter, r *route.Request) error {
 		if err != nil {
 			return fail(err)
 		}
+		a.publish(c, events.ActionStop)
 	}
 	c.op.Lock()
 	defer c.op.Unlock()

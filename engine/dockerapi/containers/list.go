@@ -220,6 +220,9 @@ func (a *Area) summary(r *route.Request, v *view) (*container.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, ep := range nets {
+		ep.Aliases, ep.DNSNames = nil, nil // a list leaves them out
+	}
 	s := &container.Summary{
 		ID: v.ID, Names: []string{"/" + v.Name}, Image: v.Config.Image, ImageID: v.ImageID, Command: commandLine(v.Path, v.Args), Created: v.Created.Unix(),
 		Ports: portSummaries(ports), Labels: v.Config.Labels, State: v.status(), Status: status(v, time.Now()), Mounts: mountPoints(v.Mounts),

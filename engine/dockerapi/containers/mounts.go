@@ -10,9 +10,11 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 
 	"skiff.dev/skiff/engine"
@@ -399,11 +401,24 @@ func (a *Area) mountVolumes(ctx context.Context, v *view) (map[string]string, er
 		}
 		vol, err := a.o.Volumes.Mount(ctx, m.Name, v.ID)
 		if err != nil {
-			return nil, errors.Join(err, a.unmountVolumes(ctx, v))
+			return nil, err // those before it are unmounted with what else the run had
 		}
 		at[m.Destination] = vol.Mountpoint
 	}
 	return at, nil
+}
+
+// tellMounted publishes that the volumes are mounted.
+func (a *Area) tellMounted(v *view) {
+	for _, m := range v.Mounts {
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		a.o.Events.Publish(events.VolumeEventType, events.ActionMount, m.Name, map[string]string{
+			"driver": m.Driver, "container": v.ID, "destination": m.Destination,
+			"read/write": strconv.FormatBool(m.RW), "propagation": string(m.Propagation),
+		})
+	}
 }
 
 func (a *Area) unmountVolumes(ctx context.Context, v *view) error {
@@ -411,6 +426,7 @@ func (a *Area) unmountVolumes(ctx context.Context, v *view) error {
 	for _, m := range v.Mounts {
 		if m.Type == mount.TypeVolume && a.o.Volumes != nil {
 			errs = append(errs, a.o.Volumes.Unmount(ctx, m.Name, v.ID))
+			a.o.Events.Publish(events.VolumeEventType, events.ActionUnmount, m.Name, map[string]string{"driver": m.Driver, "container": v.ID})
 		}
 	}
 	return errors.Join(errs...)

@@ -126,11 +126,31 @@ func (a *Area) connect(ctx context.Context, v *view, netns string) error {
 			return err
 		}
 		e.Ports = ports
-		if _, err := a.o.Networks.Connect(ctx, name, e); err != nil {
+		at, err := a.o.Networks.Connect(ctx, name, e)
+		if err != nil {
 			return errors.Join(fmt.Errorf("failed to set up container networking: %w", err), a.leave(ctx, v.ID))
+		}
+		if err := a.keepEndpoint(v.ID, name, at); err != nil {
+			return errors.Join(err, a.leave(ctx, v.ID))
 		}
 	}
 	return a.writeHosts(ctx, v)
+}
+
+// keepEndpoint notes what inspect still shows of a connection when it is over.
+func (a *Area) keepEndpoint(id, name string, at *bridge.Attachment) error {
+	c, err := a.find(id)
+	if err != nil {
+		return err
+	}
+	return a.change(c, func() {
+		ep := c.rec.Endpoints[name].Copy()
+		if ep == nil {
+			return // it was disconnected meanwhile
+		}
+		ep.NetworkID, ep.DNSNames = at.NetworkID, at.DNSNames
+		c.rec.Endpoints = withEndpoint(c.rec.Endpoints, name, ep)
+	})
 }
 
 func (a *Area) leave(ctx context.Context, id string) error {

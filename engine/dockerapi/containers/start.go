@@ -97,6 +97,7 @@ func (a *Area) launch(ctx context.Context, c *cont) error {
 	if err := a.connect(ctx, &v, box.NetNS); err != nil {
 		return err
 	}
+	a.tellMounted(&v)
 	mounts, err := a.engineMounts(&v, volumes)
 	if err != nil {
 		return err
