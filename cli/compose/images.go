@@ -64,6 +64,9 @@ func (a *actor) ensureImages(ctx context.Context, f fetch) error {
 			pull[ref] = s
 		}
 	}
+	for _, s := range build { // another service's build makes it
+		delete(pull, a.imageRef(s))
+	}
 	puller := *a
 	if f.quiet {
 		puller.say = &progress{out: a.say.out, quiet: true}
@@ -176,6 +179,11 @@ func (a *actor) pullAll(ctx context.Context, p *types.Project, missing, ignoreBu
 			a.say.say("Service", s.Name, "Skipped")
 		default:
 			todo[ref] = s
+		}
+	}
+	for _, s := range p.Services {
+		if ref := a.imageRef(s); s.Build != nil && ignoreBuildable {
+			delete(todo, ref)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)

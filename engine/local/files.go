@@ -184,7 +184,7 @@ func bindIn(root string, b engine.Mount) error {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
 	at, err := unix.Openat2(dir, b.Target, &how)
 	if errors.Is(err, unix.ENOENT) {
-		if mount.MkdirIn(root, strings.TrimPrefix(path.Clean(b.Target), "/"), 0o755) != nil {
+		if pointIn(root, dir, b) != nil {
 			return nil
 		}
 		at, err = unix.Openat2(dir, b.Target, &how)
@@ -206,6 +206,30 @@ func bindIn(root string, b engine.Mount) error {
 	}
 	defer unix.Close(over)
 	return unix.MountSetattr(over, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+// pointIn makes the place of a bind: a directory for a directory, an empty file for
+// everything else.
+func pointIn(root string, dir int, b engine.Mount) error {
+	target := path.Clean(b.Target)
+	st, err := os.Stat(b.Source)
+	if err != nil || st.IsDir() {
+		return mount.MkdirIn(root, strings.TrimPrefix(target, "/"), 0o755)
+	}
+	parent := path.Dir(target)
+	if err := mount.MkdirIn(root, strings.TrimPrefix(parent, "/"), 0o755); err != nil {
+		return err
+	}
+	at, err := unix.Openat2(dir, parent, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	fd, err := unix.Openat(at, path.Base(target), unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 // Size implements engine.Files.
