@@ -2,6 +2,7 @@ package node
 
 import (
 	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,6 +56,9 @@ func (w *worker) anew() bool {
 	w.obs.SandboxReady = false
 	for _, c := range w.obs.Containers {
 		c.Stale = c.State != lifecycle.None || c.Last != nil
+		if c.Waiting != nil && c.Waiting.Reason == reasonCreateError {
+			c.Waiting, c.NotBefore = nil, time.Time{} // it was to be made in that sandbox
+		}
 	}
 	return true
 }

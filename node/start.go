@@ -40,7 +40,7 @@ func (w *worker) start(name string, attempt int) {
 	}
 	img, failure := w.ensureImage(pod, c)
 	if failure != nil {
-		w.startFailed(name, failure)
+		w.startFailed(name, sandbox, failure)
 		return
 	}
 	if !w.n.acquire(w.ctx) {
@@ -50,7 +50,7 @@ func (w *worker) start(name string, attempt int) {
 	err := w.create(pod, c, kind, attempt, sandbox, ips, vols, img)
 	w.n.relinquish()
 	if err != nil {
-		w.startFailed(name, err)
+		w.startFailed(name, sandbox, err)
 		return
 	}
 	w.startEnded(name, w.postStart(pod, c))
@@ -238,8 +238,9 @@ func (n *Node) sources(ctx context.Context, pod *v1.Pod, ips []string) (*podspec
 	return s, nil
 }
 
-// startFailed keeps why the container waits.
-func (w *worker) startFailed(name string, err error) {
+// startFailed keeps why the container waits, unless it could not be made in a sandbox
+// that has been found to be gone meanwhile: it is made again in the next one.
+func (w *worker) startFailed(name, sandbox string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.idle()
@@ -248,6 +249,9 @@ func (w *worker) startFailed(name string, err error) {
 	var se *startError
 	if !errors.As(err, &se) {
 		se = &startError{reason: reasonCreateError, message: err.Error(), delay: retryConfig}
+	}
+	if se.reason == reasonCreateError && (w.lostSandbox == sandbox || w.sandbox != sandbox) {
+		return
 	}
 	now := time.Now()
 	c.Waiting = &v1.ContainerStateWaiting{Reason: se.reason, Message: se.message}

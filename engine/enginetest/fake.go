@@ -148,6 +148,8 @@ func (f *Fake) RemoveSandbox(ctx context.Context, id string) error {
 			in = append(in, cid)
 		}
 	}
+	_, known := f.sandboxes[id]
+	delete(f.sandboxes, id) // no container is made in it from now on
 	f.mu.Unlock()
 	for _, cid := range in {
 		if err := f.Remove(ctx, cid, true); err != nil && !isNotFound(err) {
@@ -156,9 +158,8 @@ func (f *Fake) RemoveSandbox(ctx context.Context, id string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.sandboxes[id]; ok {
+	if known {
 		f.record("remove sandbox %s", id)
-		delete(f.sandboxes, id)
 		f.hub.Publish(engine.Event{Type: engine.EventSandbox, ID: id, Time: time.Now()})
 	}
 	return nil
