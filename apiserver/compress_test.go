@@ -70,7 +70,9 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(z)
-		if err != nil || !bytes.Equal(body, plain.Body.Bytes()) || size*2 > len(body) {
+		// A table tells ages, which may have grown before or after.
+		same := bytes.Equal(body, plain.Body.Bytes()) || bytes.Equal(body, ask(c.path, c.accept, "").Body.Bytes())
+		if err != nil || !same || size*2 > len(body) {
 			t.Errorf("%s as %s: %d bytes of %d, %v", c.path, c.accept, size, len(body), err)
 		}
 	}
