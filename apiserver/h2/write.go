@@ -12,8 +12,6 @@ import (
 // All of this file is under conn.mu, which flush and send give away while they write
 // or wait.
 
-const frameHead = 9
-
 // appendHead appends the head of a frame of n bytes.
 func (c *conn) appendHead(n int, t http2.FrameType, flags http2.Flags, id uint32) {
 	if c.out == nil {
