@@ -55,6 +55,7 @@ type process struct {
 	identity     *identity
 	engine       *local.Local
 	builder      *build.Builder
+	buildNetwork buildNetwork
 	network      *network.Network
 	node         *node.Node
 	docker       *dockerapi.Server

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,6 +40,9 @@ type Store interface {
 type Network interface {
 	// Join makes a namespace and returns its path; leave takes it away.
 	Join(ctx context.Context, hostname string) (path string, leave func() error, err error)
+	// Gateway is the machine's address in that network, for the extra host
+	// "host-gateway"; the zero Addr is none.
+	Gateway() (netip.Addr, error)
 }
 
 // Options of New.

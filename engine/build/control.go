@@ -85,8 +85,11 @@ func (b *Builder) newController(o *opened) (*control.Controller, error) {
 // unary makes errors travel with their details, and counts a build as work of the
 // image store.
 func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
-	if info.FullMethod == controlapi.Control_Solve_FullMethodName {
+	if solve, ok := req.(*controlapi.SolveRequest); ok {
 		defer b.o.Store.Working()()
+		if err := b.nameGateway(solve.FrontendAttrs); err != nil {
+			return nil, err
+		}
 	}
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
 }
