@@ -65,6 +65,8 @@ type Options struct {
 type Builder struct {
 	o   Options
 	tel *telemetry.Telemetry
+	// contexts are the directories of the builds of this process.
+	contexts contexts
 
 	mu     sync.Mutex
 	open   *opened
@@ -168,6 +170,17 @@ func (b *Builder) ServeGRPC(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	return o.local.serve(ctx, conn)
+}
+
+// dialSession gives a session of this process to the sessions' manager, without the
+// server in between.
+func (o *opened) dialSession(ctx context.Context, _ string, meta map[string][]string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		o.sessions.HandleConn(context.WithoutCancel(ctx), theirs, meta) //nolint:errcheck // ends with the session
+	}()
+	return ours, nil
 }
 
 // ServeSession serves a client's session, with its files and secrets, until it ends.
