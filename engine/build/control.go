@@ -100,7 +100,7 @@ func (b *Builder) client(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial))
+	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial), client.WithSessionDialer(o.dialSession))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the builder: %w", err)
 	}
