@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,7 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 	p.component("settling", func(ctx context.Context) error {
 		select {
 		case <-time.After(settled):
+			debug.FreeOSMemory() // garbage of the start, which nothing would collect for a while
 			p.forgetStart()
 			<-ctx.Done()
 		case <-ctx.Done():
