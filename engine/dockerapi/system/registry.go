@@ -39,9 +39,9 @@ type Hosts struct {
 
 // Config implements Registries.
 func (h *Hosts) Config() *registry.ServiceConfig {
-	mirrors := h.Mirrors
-	if mirrors == nil {
-		mirrors = []string{}
+	mirrors := make([]string, len(h.Mirrors))
+	for i, m := range h.Mirrors {
+		mirrors[i] = strings.TrimSuffix(m, "/") + "/" // as Docker writes them
 	}
 	c := &registry.ServiceConfig{
 		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
