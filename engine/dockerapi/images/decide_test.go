@@ -1,12 +1,15 @@
 package images
 
 import (
+	"encoding/base64"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/registry"
 	"github.com/opencontainers/go-digest"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -190,5 +193,33 @@ func TestStatements(t *testing.T) {
 	}
 	if got := statements(vs, &image, []string{"b", "c"}); len(got) != 1 || got[0].PredicateType != "b" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	for _, c := range []struct{ auth, host, want string }{
+		{`{"username":"u","password":"p"}`, "reg.example:5000", "u p"},
+		{`{"username":"u","password":"p","serveraddress":"https://reg.example:5000/v2/"}`, "reg.example:5000", "u p"},
+		{`{"username":"u","password":"p","serveraddress":"other.example"}`, "reg.example:5000", " "},
+		{`{"username":"u","password":"p","serveraddress":"https://index.docker.io/v1/"}`, "registry-1.docker.io", "u p"},
+		{`{"username":"u","password":"p","serveraddress":"https://index.docker.io/v1/"}`, "reg.example", " "},
+		{`{"identitytoken":"t","username":"u"}`, "reg.example", " t"},
+		{`{"auth":"dTpw"}`, "reg.example", "u p"},
+		{`{"registrytoken":"b","serveraddress":"reg.example"}`, "reg.example", "bearer b"},
+		{`{"registrytoken":"b","serveraddress":"reg.example"}`, "other", ""},
+		{`nonsense`, "reg.example", ""},
+	} {
+		o := pullOptions(http.Header{registry.AuthHeader: {base64.URLEncoding.EncodeToString([]byte(c.auth))}})
+		got := ""
+		if o.Credentials != nil {
+			u, p, _ := o.Credentials(c.host)
+			got = u + " " + p
+		}
+		if o.Token != nil && o.Token(c.host) != "" {
+			got = "bearer " + o.Token(c.host)
+		}
+		if got != c.want {
+			t.Errorf("%s for %s: %q, want %q", c.auth, c.host, got, c.want)
+		}
 	}
 }
