@@ -282,6 +282,17 @@ func running(e plan.Exists) plan.Exists {
 	return e
 }
 
+// wanted is what `up --wait` waits for: that a service runs or is healthy, or that it
+// has done its work where others wait for that.
+func wanted(p *types.Project, service string) string {
+	for _, s := range p.Services {
+		if s.DependsOn[service].Condition == types.ServiceConditionCompletedSuccessfully {
+			return types.ServiceConditionCompletedSuccessfully
+		}
+	}
+	return runningOrHealthy
+}
+
 // waitAll waits until every service runs or is healthy.
 func (a *actor) waitAll(ctx context.Context, p *types.Project, limit time.Duration) error {
 	if limit > 0 {
@@ -291,7 +302,7 @@ func (a *actor) waitAll(ctx context.Context, p *types.Project, limit time.Durati
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for name := range p.Services {
-		g.Go(func() error { return a.holds(gctx, name, runningOrHealthy) })
+		g.Go(func() error { return a.holds(gctx, name, wanted(p, name)) })
 	}
 	err := g.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {

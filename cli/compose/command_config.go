@@ -77,7 +77,7 @@ func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) erro
 			images = append(images, spec.Image(p.Name, s, a.separator()))
 		}
 		slices.Sort(images)
-		return lines(slices.Compact(images))
+		return lines(images)
 	case f.profiles:
 		var names []string
 		for _, s := range p.AllServices() {
@@ -113,7 +113,7 @@ func hashes(out io.Writer, p *types.Project, which string) error {
 		if which != "*" && which != name {
 			continue
 		}
-		h, err := spec.Hash(p, p.Services[name])
+		h, err := spec.Hash(p.Services[name])
 		if err != nil {
 			return err
 		}

@@ -49,6 +49,9 @@ func play(t *testing.T, path string) {
 	for i, f := range ar.Files {
 		call, ok := strings.CutPrefix(f.Name, "compose ")
 		if !ok {
+			if err := os.MkdirAll(filepath.Dir(f.Name), 0o700); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(f.Name, f.Data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +74,7 @@ func play(t *testing.T, path string) {
 func answer(engine *fake, dir string, args []string) string {
 	var out bytes.Buffer
 	root := &cobra.Command{Use: "skiff", SilenceUsage: true, SilenceErrors: true, TraverseChildren: true}
-	root.AddCommand((&app{socket: func() string { return "" }, dial: func(string) (docker, error) { return engine, nil }}).command())
+	root.AddCommand((&app{socket: func() string { return "" }, docker: engine.command, dial: func(string) (docker, error) { return engine, nil }}).command())
 	root.SetArgs(append([]string{"compose", "--progress", "quiet"}, args...))
 	root.SetOut(&out)
 	root.SetErr(&out)

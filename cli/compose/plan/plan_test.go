@@ -103,7 +103,7 @@ func exists(t *testing.T, p *types.Project, text string) Exists {
 			}
 			c.DependsOn = spec.ParseDependsOn(opt["depends_on"])
 			if c.Hash == "" {
-				c.Hash, _ = spec.Hash(p, p.Services[c.Service])
+				c.Hash, _ = spec.Hash(p.Services[c.Service])
 			}
 			e.Containers = append(e.Containers, c)
 		case "network", "volume":
