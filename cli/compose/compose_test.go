@@ -105,7 +105,7 @@ func TestLines(t *testing.T) {
 		}
 	}
 	l.Close()
-	want := "web-1    | ab\nweb-1    | c\nweb-1    | \nweb-1    | end\n"
+	want := "web-1     | ab\nweb-1     | c\nweb-1     | \nweb-1     | end\n"
 	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
