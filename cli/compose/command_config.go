@@ -148,14 +148,17 @@ func write(out io.Writer, file string, text []byte) error {
 }
 
 func (a *app) convertCommand() *cobra.Command {
-	var output string
+	var output, volumes, dir string
 	cmd := &cobra.Command{
 		Use: "convert [SERVICE...]", Short: "Write the application as Kubernetes manifests",
 		Long: `Write the application as Kubernetes manifests: a Deployment for each service, a
 Service for its ports (a NodePort for those that are published), a ConfigMap for
-configs, a Secret for secrets, a PersistentVolumeClaim for each named volume, and
-probes for health checks. What Kubernetes has no word for is told on standard
-error.`,
+configs, a Secret for secrets, a PersistentVolume on a directory of the node with a
+claim for each named volume, and probes for health checks. What Kubernetes has no word
+for is told on standard error.
+
+On a cluster of several nodes whose default storage class makes volumes, use
+--volumes persistentVolumeClaim: claims alone.`,
 		Example: `  skiff compose convert | skiff kubectl apply -f -
   skiff compose -f compose.yaml convert -o app.yaml`,
 		RunE: func(cmd *cobra.Command, services []string) error {
@@ -163,7 +166,7 @@ error.`,
 			if err != nil {
 				return err
 			}
-			text, notes, err := kube.Manifests(p, a.separator())
+			text, notes, err := kube.Manifests(p, kube.Options{Separator: a.separator(), Volumes: kube.Volumes(volumes), Dir: dir})
 			if err != nil {
 				return err
 			}
@@ -173,6 +176,8 @@ error.`,
 			return write(cmd.OutOrStdout(), output, text)
 		},
 	}
+	cmd.Flags().StringVar(&volumes, "volumes", string(kube.Directories), "what named volumes become: persistentVolume (with a claim), persistentVolumeClaim or emptyDir")
+	cmd.Flags().StringVar(&dir, "volume-dir", "/var/lib/compose", "where the node keeps the directories of volumes")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, standard output where none is given")
 	return cmd
 }
