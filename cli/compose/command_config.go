@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -39,7 +40,7 @@ func (a *app) configCommand() *cobra.Command {
 	fs.BoolVar(&f.environment, "environment", false, "variables that are filled in")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "check only")
 	fs.BoolVar(&f.noInterpolate, "no-interpolate", false, "leave variables as they are")
-	fs.StringVar(&f.hash, "hash", "", "the hash of this service, or * for all")
+	fs.StringVar(&f.hash, "hash", "", "the hash of this service or of several with commas between them, or * for all")
 	fs.StringVar(&f.format, "format", "yaml", "yaml or json")
 	fs.StringVarP(&f.output, "output", "o", "", "file to write, standard output where none is given")
 	return cmd
@@ -48,6 +49,9 @@ func (a *app) configCommand() *cobra.Command {
 func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) error {
 	if f.noInterpolate {
 		return a.model(cmd, f)
+	}
+	if f.hash != "" && f.hash != "*" { // whatever profile it is in
+		services = append(services, strings.Split(f.hash, ",")...)
 	}
 	p, err := a.load(cmd.Context(), loadOptions{services: services, allResources: f.volumes || f.networks})
 	if err != nil {
@@ -110,7 +114,7 @@ func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) erro
 
 func hashes(out io.Writer, p *types.Project, which string) error {
 	for _, name := range p.ServiceNames() {
-		if which != "*" && which != name {
+		if which != "*" && !slices.Contains(strings.Split(which, ","), name) {
 			continue
 		}
 		h, err := spec.Hash(p.Services[name])
