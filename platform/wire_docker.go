@@ -42,6 +42,7 @@ func (p *process) dockerAreas(ctx context.Context) ([]dockerapi.Area, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.buildNetwork.set(nets)
 	conts, err := p.dockerContainers(ctx, containers.Options{Images: imageFinder{imgs}, Networks: nets, Volumes: volumeUser{vols}, Events: events, Log: log})
 	if err != nil {
 		return nil, errors.Join(err, nets.Close())

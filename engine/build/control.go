@@ -85,8 +85,11 @@ func (b *Builder) newController(o *opened) (*control.Controller, error) {
 // unary makes errors travel with their details, and counts a build as work of the
 // image store.
 func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
-	if info.FullMethod == controlapi.Control_Solve_FullMethodName {
+	if solve, ok := req.(*controlapi.SolveRequest); ok {
 		defer b.o.Store.Working()()
+		if err := b.nameGateway(solve.FrontendAttrs); err != nil {
+			return nil, err
+		}
 	}
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
 }
@@ -97,7 +100,7 @@ func (b *Builder) client(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial))
+	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial), client.WithSessionDialer(o.dialSession))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the builder: %w", err)
 	}

@@ -84,6 +84,10 @@ func (b *Builder) Build(ctx context.Context, r Request, progress func(*client.So
 		return Result{}, err
 	}
 	defer c.Close()
+	if opt.SharedSession, err = session.NewSession(ctx, r.SharedKey); err != nil {
+		return Result{}, err
+	}
+	defer b.contexts.offer(opt.SharedSession.ID(), offered{r.SharedKey, opt.LocalMounts})()
 	status := make(chan *client.SolveStatus)
 	told := make(chan struct{})
 	go func() {
