@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/h2"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
@@ -132,6 +133,8 @@ var ofEngine = []string{"check the machine", "take the data directory", "open th
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {
 	cfg.NextProtos = []string{"h2", "http/1.1"}
 	cfg.MinVersion = tls.VersionTLS12
+	// Answers are small, or gathered: small first records would only be more of them.
+	cfg.DynamicRecordSizingDisabled = true
 	srv := &http.Server{
 		Handler:           h,
 		TLSConfig:         cfg,
@@ -139,12 +142,12 @@ func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          quietLog(p.tel.For(name)),
-		// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, WriteByteTimeout: time.Minute},
 	}
+	// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
+	h2.Configure(srv, h2.Options{MaxStreams: 1000, IdleTimeout: srv.IdleTimeout, WriteTimeout: time.Minute})
 	p.component(name, func(ctx context.Context) error {
 		errs := make(chan error, 1)
-		go func() { errs <- srv.ServeTLS(l, "", "") }()
+		go func() { errs <- srv.ServeTLS(h2.Listener(l), "", "") }()
 		select {
 		case err := <-errs:
 			return err
