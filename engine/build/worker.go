@@ -85,6 +85,11 @@ func (b *Builder) newWorker() (_ *worker, err error) {
 		records.Close()
 		return nil, fmt.Errorf("open the build cache: %w", err)
 	}
+	src, err := newLocalSource(w.CacheMgr, &b.contexts)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	w.SourceManager.Register(src) // in the place of BuildKit's own
 	return &worker{w, b.o.Store}, nil
 }
 
