@@ -225,16 +225,8 @@ func (c *call) hub(directive string) (kinds.Object, error) {
 
 // create answers POST to a collection.
 func (c *call) create() {
-	var o metav1.CreateOptions
-	if _, err := request.Body(c.r.Header.Get("Content-Type")); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := c.decodeQuery(&o); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := invalidOptions("CreateOptions", metav1validation.ValidateCreateOptions(&o)); err != nil {
+	o, err := c.createOptions()
+	if err != nil {
 		c.fail(err)
 		return
 	}
@@ -243,8 +235,21 @@ func (c *call) create() {
 		c.fail(err)
 		return
 	}
-	e, err := c.s.engine.Create(c.ctx(), c.req(), obj, &o)
+	e, err := c.s.engine.Create(c.ctx(), c.req(), obj, o)
 	c.answer(http.StatusCreated, e, err)
+}
+
+// createOptions reads the options of a POST, whose body has to be of a type that is
+// read.
+func (c *call) createOptions() (*metav1.CreateOptions, error) {
+	if _, err := request.Body(c.r.Header.Get("Content-Type")); err != nil {
+		return nil, err
+	}
+	o := &metav1.CreateOptions{}
+	if err := c.decodeQuery(o); err != nil {
+		return nil, err
+	}
+	return o, invalidOptions("CreateOptions", metav1validation.ValidateCreateOptions(o))
 }
 
 func (c *call) answer(code int, e *cache.Entry, err error) {
@@ -260,12 +265,8 @@ func (c *call) update() { c.put("") }
 
 // put replaces an object, or the part of it that sub is.
 func (c *call) put(sub string) {
-	var o metav1.UpdateOptions
-	if err := c.decodeQuery(&o); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := invalidOptions("UpdateOptions", metav1validation.ValidateUpdateOptions(&o)); err != nil {
+	o, err := c.updateOptions()
+	if err != nil {
 		c.fail(err)
 		return
 	}
@@ -276,8 +277,17 @@ func (c *call) put(sub string) {
 	}
 	r := c.req()
 	r.Sub = sub
-	e, created, err := c.s.engine.Update(c.ctx(), r, obj, &o)
+	e, created, err := c.s.engine.Update(c.ctx(), r, obj, o)
 	c.answer(codeOf(created), e, err)
+}
+
+// updateOptions reads the options of a PUT.
+func (c *call) updateOptions() (*metav1.UpdateOptions, error) {
+	o := &metav1.UpdateOptions{}
+	if err := c.decodeQuery(o); err != nil {
+		return nil, err
+	}
+	return o, invalidOptions("UpdateOptions", metav1validation.ValidateUpdateOptions(o))
 }
 
 func codeOf(created bool) int {

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+
+	"skiff.dev/skiff/apiserver/pieces"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 	// accepts it; compressLevel is the level that costs the least. Both are kube-apiserver's
 	// (endpoints/handlers/responsewriters).
 	compressFrom  = 128 << 10
-	compressLevel = 1
+	compressLevel = pieces.Level
 )
 
 var compressors = sync.Pool{New: func() any {
@@ -39,19 +41,27 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
-// begin sends the head of an answer of a known size and returns what its body is
-// written to; done ends it. Errors of writing mean that the client is gone.
-func (c *call) begin(code int, contentType string, size int) (w io.Writer, done func()) {
+// beginGzip sends the head of an answer that is compressed.
+func (c *call) beginGzip(code int, contentType string) {
 	c.head(contentType)
 	h := c.w.Header()
-	if size <= compressFrom || !acceptsGzip(c.r) {
-		h.Set("Content-Length", strconv.Itoa(size))
-		c.w.WriteHeader(code)
-		return c.w, func() {}
-	}
 	h.Set("Content-Encoding", "gzip")
 	h.Add("Vary", "Accept-Encoding")
 	c.w.WriteHeader(code)
+}
+
+func nothing() {}
+
+// begin sends the head of an answer of a known size and returns what its body is
+// written to; done ends it. Errors of writing mean that the client is gone.
+func (c *call) begin(code int, contentType string, size int) (w io.Writer, done func()) {
+	if size <= compressFrom || !acceptsGzip(c.r) {
+		c.head(contentType)
+		c.w.Header()["Content-Length"] = []string{strconv.Itoa(size)}
+		c.w.WriteHeader(code)
+		return c.w, nothing
+	}
+	c.beginGzip(code, contentType)
 	z := compressors.Get().(*gzip.Writer)
 	z.Reset(c.w)
 	return z, func() {

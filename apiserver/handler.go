@@ -172,8 +172,10 @@ func (c *call) notFound() {
 	c.fail(apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false))
 }
 
-func (c *call) notAllowed() {
-	c.fail(apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false))
+func (c *call) notAllowed() { c.fail(errNotAllowed()) }
+
+func errNotAllowed() error {
+	return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
 }
 
 func (c *call) plainNotFound() {

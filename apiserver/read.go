@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,6 +151,8 @@ type page struct {
 	revision  int64
 	next      string // continue token
 	remaining *int64
+	// runs tells that no entry between two items was left out.
+	runs bool
 }
 
 // page collects the entries of a list.
@@ -159,7 +162,7 @@ func (c *call) page(o *metainternal.ListOptions, sel *selection) (*page, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &page{revision: v.revision}
+	p := &page{revision: v.revision, runs: sel.everything()}
 	limit := int(o.Limit)
 	if o.ResourceVersion == "0" && o.ResourceVersionMatch == "" {
 		limit = 0 // Kubernetes' cache answers these whole
@@ -287,6 +290,10 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		typed = codec.AppendTyped(nil, codec.GVK(c.kind, c.version), []byte("{}"))
 		typed[len(typed)-1] = ',' // there is always metadata behind it
 	}
+	if !whole && c.joins(p) {
+		c.joinJSON(p, codec.AppendTyped(nil, gvk, slices.Concat([]byte(`{"metadata":`), m, []byte(`,"items":[`))), typed)
+		return
+	}
 	bodies := make([][]byte, len(p.items))
 	size := max(len(p.items)-1, 0)
 	for i, e := range p.items {
@@ -313,15 +320,12 @@ func (c *call) writeJSONItems(p *page, meta metav1.ListMeta, gvk schema.GroupVer
 		w, done = c.begin(http.StatusOK, codec.TypeJSON, len(b)+size+len("]}\n"))
 		defer done()
 	}
+	item := jsonItem(typed)
 	for i, body := range bodies {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if typed != nil {
-			b = append(b, typed...)
-			body = body[1:]
-		}
-		b = append(b, body...)
+		b = item(b, body)
 		if !whole && len(b) > 256<<10 {
 			if _, err := w.Write(b); err != nil {
 				return // the client is gone
@@ -348,6 +352,10 @@ func (c *call) writeProtobufItems(p *page, meta metav1.ListMeta, gvk schema.Grou
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
+	if c.joins(p) {
+		c.joinProtobuf(p, gvk, m)
+		return
+	}
 	bodies := make([][]byte, len(p.items))
 	size := 1 + protowire.SizeBytes(len(m))
 	for i, e := range p.items {
@@ -366,9 +374,7 @@ func (c *call) writeProtobufItems(p *page, meta metav1.ListMeta, gvk schema.Grou
 	b = append(b, 1<<3|2)
 	b = protowire.AppendBytes(b, m)
 	for _, body := range bodies {
-		b = append(b, 2<<3|2)
-		b = protowire.AppendVarint(b, uint64(len(body)))
-		b = append(b, body...)
+		b = protobufItem(b, body)
 		if len(b) > 256<<10 {
 			if _, err := w.Write(b); err != nil {
 				return // the client is gone

@@ -6,11 +6,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"skiff.dev/skiff/apiserver/request"
+	"skiff.dev/skiff/apiserver/cache"
 	"skiff.dev/skiff/apiserver/stream"
 	"skiff.dev/skiff/auth"
 	"skiff.dev/skiff/kinds"
@@ -105,42 +104,41 @@ func (c *call) admitConnect(parent kinds.Object) error {
 // newView makes an empty object of the subresource's own kind, in the version
 // that the client speaks.
 func (c *call) newView(row *kinds.Subresource) (runtime.Object, error) {
-	gvk := row.Kind
-	obj, err := c.s.opt.Scheme.New(gvk)
+	obj, err := c.s.opt.Scheme.New(row.Kind)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	return obj, nil
 }
 
+// sentView reads the body as an object of the subresource's own kind.
+func (c *call) sentView(row *kinds.Subresource, directive string) (runtime.Object, error) {
+	view, err := c.newView(row)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.decode(view, row.Kind, directive); err != nil {
+		return nil, err
+	}
+	c.auditSent(row.Kind, view)
+	return view, nil
+}
+
 // post answers POST to a subresource.
 func (c *call) post(row *kinds.Subresource) {
-	var o metav1.CreateOptions
-	if _, err := request.Body(c.r.Header.Get("Content-Type")); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := c.decodeQuery(&o); err != nil {
-		c.fail(err)
-		return
-	}
-	if err := invalidOptions("CreateOptions", metav1validation.ValidateCreateOptions(&o)); err != nil {
-		c.fail(err)
-		return
-	}
-	view, err := c.newView(row)
+	o, err := c.createOptions()
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	if err := c.decode(view, row.Kind, o.FieldValidation); err != nil {
+	view, err := c.sentView(row, o.FieldValidation)
+	if err != nil {
 		c.fail(err)
 		return
 	}
-	c.auditSent(row.Kind, view)
 	r := c.req()
 	r.Sub = c.info.Sub
-	out, err := c.s.post(c.ctx(), r, view, &o)
+	out, err := c.s.post(c.ctx(), r, view, o)
 	if err != nil {
 		c.fail(err)
 		return
@@ -167,70 +165,14 @@ func (c *call) typeOf(obj runtime.Object, fallback schema.GroupVersionKind) sche
 
 // view answers for a subresource that shows its parent in another form: scale.
 func (c *call) view(row *kinds.Subresource) {
-	r := c.req()
-	r.Sub = c.info.Sub
-	var obj kinds.Object
-	switch c.info.Verb {
-	case "get":
-		e, err := c.s.engine.Get(c.ctx(), r)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if obj, err = c.form(e); err != nil {
-			c.fail(err)
-			return
-		}
-	case "update":
-		var o metav1.UpdateOptions
-		if err := c.decodeQuery(&o); err != nil {
-			c.fail(err)
-			return
-		}
-		if err := invalidOptions("UpdateOptions", metav1validation.ValidateUpdateOptions(&o)); err != nil {
-			c.fail(err)
-			return
-		}
-		view, err := c.newView(row)
-		if err == nil {
-			err = c.decode(view, row.Kind, o.FieldValidation)
-		}
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		c.auditSent(row.Kind, view)
-		e, err := c.s.engine.UpdateView(c.ctx(), r, row, view, &o)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if obj, err = c.form(e); err != nil {
-			c.fail(err)
-			return
-		}
-	case "patch":
-		pt, data, o, err := c.patchOptions()
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		view, err := c.newView(row)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		e, err := c.s.engine.PatchView(c.ctx(), r, row, view, pt, data, o)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if obj, err = c.form(e); err != nil {
-			c.fail(err)
-			return
-		}
-	default:
-		c.notAllowed()
+	e, err := c.parent(row)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	obj, err := c.form(e)
+	if err != nil {
+		c.fail(err)
 		return
 	}
 	out, err := row.Get(obj)
@@ -239,4 +181,35 @@ func (c *call) view(row *kinds.Subresource) {
 		return
 	}
 	c.object(http.StatusOK, c.typeOf(out, row.Kind), out)
+}
+
+// parent reads the object that a view is of, changed as the request asks.
+func (c *call) parent(row *kinds.Subresource) (*cache.Entry, error) {
+	r := c.req()
+	r.Sub = c.info.Sub
+	switch c.info.Verb {
+	case "get":
+		return c.s.engine.Get(c.ctx(), r)
+	case "update":
+		o, err := c.updateOptions()
+		if err != nil {
+			return nil, err
+		}
+		view, err := c.sentView(row, o.FieldValidation)
+		if err != nil {
+			return nil, err
+		}
+		return c.s.engine.UpdateView(c.ctx(), r, row, view, o)
+	case "patch":
+		pt, data, o, err := c.patchOptions()
+		if err != nil {
+			return nil, err
+		}
+		view, err := c.newView(row)
+		if err != nil {
+			return nil, err
+		}
+		return c.s.engine.PatchView(c.ctx(), r, row, view, pt, data, o)
+	}
+	return nil, errNotAllowed()
 }

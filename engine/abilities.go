@@ -29,6 +29,13 @@ type AttachedStarter interface {
 	StartAttached(ctx context.Context, id string, s Streams) (wait func(), err error)
 }
 
+// Anticipator is told that a process will be started in a moment, in any container:
+// what can be done for it without knowing more is begun. It does not block, and if
+// nothing is started nothing is lost.
+type Anticipator interface {
+	Anticipate()
+}
+
 // Resizer sets the size of a running container's terminal.
 type Resizer interface {
 	Resize(ctx context.Context, id string, size Size) error

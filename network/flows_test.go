@@ -17,14 +17,15 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"skiff.dev/skiff/kernel/link"
+	"skiff.dev/skiff/kernel/netns/netnstest"
 )
 
 func TestAffinity(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwa"))
 	a, b, d := c.pod("a"), c.pod("b"), c.pod("d")
-	serve(t, a.Namespace, 80, "a")
-	serve(t, b.Namespace, 80, "b")
+	netnstest.Serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, b.Namespace, 80, "b")
 	c.put(
 		slice("sticky", 80, a.addr, b.addr), slice("loose", 80, a.addr, b.addr),
 		service("sticky", "10.96.0.5", func(s *v1.Service) { s.Spec.SessionAffinity = v1.ServiceAffinityClientIP }, ports(0)...),
@@ -60,7 +61,7 @@ func TestHostPorts(t *testing.T) {
 	a := c.pod("a", HostPort{Protocol: v1.ProtocolTCP, Host: 8081, Pod: 80}, HostPort{Protocol: v1.ProtocolUDP, Host: 8081, Pod: 80},
 		HostPort{Protocol: v1.ProtocolTCP, HostIP: "127.0.0.1", Host: 8082, Pod: 80})
 	b := c.pod("b")
-	serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, a.Namespace, 80, "a")
 	for _, network := range []string{"tcp", "udp"} {
 		must(t, wants(m.out, network, nodeIP+":8081", "a "+outsideIP))
 		must(t, wants(m.ns, network, nodeIP+":8081", "a *"))
@@ -87,7 +88,7 @@ func TestLoopbackGuard(t *testing.T) {
 	var u net.PacketConn
 	must(t, m.ns.Do(func() (err error) { u, err = net.ListenPacket("udp4", "127.0.0.1:9"); return err }))
 	defer u.Close()
-	serve(t, m.ns, 7001, "node")
+	netnstest.Serve(t, m.ns, 7001, "node")
 	must(t, rawUDP(t, a.Namespace, inside, link.HostMAC, a.addr, netip.MustParseAddrPort("127.0.0.1:9"), []byte("intruder")))
 	must(t, wants(a.Namespace, "udp", nodeIP+":7001", "node *")) // sent later, has arrived
 	if n := queued(t, m, ":0009"); n != 0 {
@@ -101,7 +102,7 @@ func TestGatewayGuard(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwo"))
 	a := c.pod("a")
-	serve(t, m.ns, 7002, "node")
+	netnstest.Serve(t, m.ns, 7002, "node")
 	must(t, wants(a.Namespace, "tcp", "10.244.0.1:7002", "node "+a.addr))
 	must(t, wants(m.ns, "tcp", "10.244.0.1:7002", "node *"))
 	var mac net.HardwareAddr
@@ -126,18 +127,18 @@ func TestChangeUnderOpenConnections(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwc"))
 	a, b, d := c.pod("a"), c.pod("b"), c.pod("d")
-	serve(t, a.Namespace, 80, "a")
-	serve(t, b.Namespace, 80, "b")
+	netnstest.Serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, b.Namespace, 80, "b")
 	c.put(slice("s", 80, a.addr), service("s", "10.96.0.5", nil, ports(0)...))
 	eventually(t, "a", func() error { return wants(d.Namespace, "tcp", "10.96.0.5:80", "a *") })
-	open, err := dial(d.Namespace, "tcp", "10.96.0.5:80")
+	open, err := netnstest.Dial(d.Namespace, "tcp", "10.96.0.5:80", time.Second)
 	must(t, err)
 	defer open.Close()
 	r := bufio.NewReader(open)
 	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "a ") {
 		t.Fatal(line, err)
 	}
-	udp, err := dial(d.Namespace, "udp", "10.96.0.5:80")
+	udp, err := netnstest.Dial(d.Namespace, "udp", "10.96.0.5:80", time.Second)
 	must(t, err)
 	defer udp.Close()
 	buf := make([]byte, 100)
@@ -176,7 +177,7 @@ func TestTrafficPolicyLocal(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwl"))
 	a, d := c.pod("a"), c.pod("d")
-	serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, a.Namespace, 80, "a")
 	elsewhere := slice("away", 80, "10.244.7.7")
 	*elsewhere.Endpoints[0].NodeName = "node2"
 	local := func(s *v1.Service) {
@@ -203,7 +204,7 @@ func TestRestart(t *testing.T) {
 	c := m.start(o)
 	a, b := c.pod("a", HostPort{Protocol: v1.ProtocolTCP, Host: 8081, Pod: 80}), c.pod("b")
 	gone := c.pod("gone")
-	serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, a.Namespace, 80, "a")
 	c.put(slice("s", 80, a.addr), service("s", "10.96.0.5", nil, ports(0)...))
 	eventually(t, "service", func() error { return wants(b.Namespace, "tcp", "10.96.0.5:80", "a *") })
 	c.stop()
@@ -232,7 +233,7 @@ func TestRestart(t *testing.T) {
 	if fresh.addr == gone.addr || fresh.addr == a.addr || fresh.addr == b.addr {
 		t.Errorf("address %s was given out twice", fresh.addr)
 	}
-	serve(t, fresh.Namespace, 80, "fresh")
+	netnstest.Serve(t, fresh.Namespace, 80, "fresh")
 	must(t, wants(b.Namespace, "tcp", fresh.addr+":80", "fresh *"))
 	again.run()
 	again.put(slice("s", 80, fresh.addr))
@@ -253,8 +254,8 @@ func TestTwoInstancesAndWipe(t *testing.T) {
 	before := m.traces(t)
 	two := m.start(o)
 	a, b := one.pod("a"), two.pod("a")
-	serve(t, a.Namespace, 80, "a")
-	serve(t, b.Namespace, 80, "b")
+	netnstest.Serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, b.Namespace, 80, "b")
 	nodePort := func(s *v1.Service) { s.Spec.Type = v1.ServiceTypeNodePort }
 	one.put(slice("s", 80, a.addr), service("s", "10.96.0.5", nodePort, ports(30001)...))
 	two.put(slice("s", 80, b.addr), service("s", "10.97.0.5", nodePort, ports(30002)...))
@@ -304,7 +305,7 @@ func TestTableTakenAway(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwx"))
 	a, b := c.pod("a"), c.pod("b")
-	serve(t, a.Namespace, 80, "a")
+	netnstest.Serve(t, a.Namespace, 80, "a")
 	c.put(slice("s", 80, a.addr), service("s", "10.96.0.5", nil, ports(0)...))
 	eventually(t, "service", func() error { return wants(b.Namespace, "tcp", "10.96.0.5:80", "a *") })
 	for _, again := range []func() error{

@@ -1,11 +1,9 @@
 package network
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -29,6 +27,7 @@ import (
 	"skiff.dev/skiff/client/clienttest"
 	"skiff.dev/skiff/kernel/link"
 	"skiff.dev/skiff/kernel/netns"
+	"skiff.dev/skiff/kernel/netns/netnstest"
 	"skiff.dev/skiff/kernel/nft"
 )
 
@@ -190,7 +189,7 @@ func TestDialPod(t *testing.T) {
 	conn, err := c.DialPod(context.Background(), "a", p.Path(), "tcp", fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port))
 	must(t, err)
 	defer conn.Close()
-	if got := host(conn.LocalAddr()); got != "127.0.0.1" {
+	if got := netnstest.Host(conn.LocalAddr()); got != "127.0.0.1" {
 		t.Errorf("comes from %s", got)
 	}
 }
@@ -219,74 +218,8 @@ func (c *cluster) add(p *pod, ports ...HostPort) {
 	p.addr = st.IPs[0]
 }
 
-// serve answers each TCP connection and each UDP packet on the port with a line:
-// the name, and where the client seems to be.
-func serve(t *testing.T, ns *netns.Namespace, port int, name string) {
-	t.Helper()
-	addr := fmt.Sprintf(":%d", port)
-	var l net.Listener
-	var u net.PacketConn
-	err := ns.Do(func() (err error) {
-		if l, err = net.Listen("tcp4", addr); err == nil {
-			u, err = net.ListenPacket("udp4", addr)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(); u.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintf(c, "%s %s\n", name, host(c.RemoteAddr()))
-			go func() { io.Copy(c, c); c.Close() }()
-		}
-	}()
-	go func() {
-		buf := make([]byte, 100)
-		for {
-			_, from, err := u.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			u.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host(from)), from)
-		}
-	}()
-}
-
-func host(a net.Addr) string { h, _, _ := net.SplitHostPort(a.String()); return h }
-
-// ask connects from ns and returns what the server says: its name and the client.
 func ask(ns *netns.Namespace, network, to string) (server, client string, err error) {
-	c, err := dial(ns, network, to)
-	if err != nil {
-		return "", "", err
-	}
-	defer c.Close()
-	if network == "udp" {
-		if _, err := c.Write([]byte("?")); err != nil {
-			return "", "", err
-		}
-	}
-	c.SetReadDeadline(time.Now().Add(time.Second))
-	line, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
-		return "", "", err
-	}
-	_, err = fmt.Sscan(line, &server, &client)
-	return server, client, err
-}
-
-func dial(ns *netns.Namespace, network, to string) (c net.Conn, err error) {
-	err = ns.Do(func() error {
-		c, err = net.DialTimeout(network, to, time.Second)
-		return err
-	})
-	return c, err
+	return netnstest.Ask(ns, network, to, time.Second)
 }
 
 // wants checks one question; want is "server client", where "*" is any client.

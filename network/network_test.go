@@ -6,16 +6,18 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+
+	"skiff.dev/skiff/kernel/netns/netnstest"
 )
 
 func TestPodsAndServices(t *testing.T) {
 	m := newMachine(t)
 	c := m.start(m.options("nwt"))
 	a, b := c.pod("a"), c.pod("b")
-	serve(t, a.Namespace, 8080, "a")
-	serve(t, b.Namespace, 8080, "b")
-	serve(t, m.out, 7000, "out")
-	serve(t, m.ns, 7001, "node")
+	netnstest.Serve(t, a.Namespace, 8080, "a")
+	netnstest.Serve(t, b.Namespace, 8080, "b")
+	netnstest.Serve(t, m.out, 7000, "out")
+	netnstest.Serve(t, m.ns, 7001, "node")
 
 	t.Run("direct", func(t *testing.T) {
 		for _, network := range []string{"tcp", "udp"} {

@@ -57,7 +57,8 @@ func (w *worker) anew() bool {
 	for _, c := range w.obs.Containers {
 		c.Stale = c.State != lifecycle.None || c.Last != nil
 		if c.Waiting != nil && c.Waiting.Reason == reasonCreateError {
-			c.Waiting, c.NotBefore = nil, time.Time{} // it was to be made in that sandbox
+			// It was to be made in that sandbox.
+			c.Waiting, c.NotBefore, c.Crash = nil, time.Time{}, c.CrashBefore
 		}
 	}
 	return true

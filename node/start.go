@@ -99,7 +99,7 @@ func (w *worker) create(pod *v1.Pod, c *v1.Container, kind lifecycle.Kind, attem
 	w.mu.Lock()
 	st := w.container(c.Name)
 	if st.State == lifecycle.Exited {
-		st.Last = st.Terminated()
+		st.Last, st.Crash = st.Terminated(), st.Crash.Next(time.Now())
 	}
 	*st = lifecycle.Container{
 		ID: made.Spec.ID, State: lifecycle.Created, Attempt: attempt, Last: st.Last, Starting: true,
@@ -238,7 +238,8 @@ func (n *Node) sources(ctx context.Context, pod *v1.Pod, ips []string) (*podspec
 	return s, nil
 }
 
-// startFailed keeps why the container waits, unless it could not be made in a sandbox
+// startFailed keeps why the container waits, and counts the try towards its back-off
+// as one that made an instance is counted; unless it could not be made in a sandbox
 // that has been found to be gone meanwhile: it is made again in the next one.
 func (w *worker) startFailed(name, sandbox string, err error) {
 	w.mu.Lock()
@@ -254,6 +255,10 @@ func (w *worker) startFailed(name, sandbox string, err error) {
 		return
 	}
 	now := time.Now()
+	c.CrashBefore = c.Crash
+	if c.State == lifecycle.Exited {
+		c.Crash = c.Crash.Next(now)
+	}
 	c.Waiting = &v1.ContainerStateWaiting{Reason: se.reason, Message: se.message}
 	if se.delay > 0 {
 		c.NotBefore = now.Add(se.delay)

@@ -121,11 +121,7 @@ func (w *worker) begin(a lifecycle.Action, now time.Time) {
 		w.effect(w.setup)
 	case lifecycle.Start:
 		w.busy(now)
-		c := w.container(a.Container)
-		c.Starting = true
-		if c.State == lifecycle.Exited {
-			c.Crash = c.Crash.Next(now)
-		}
+		w.container(a.Container).Starting = true
 		w.effect(func() { w.start(a.Container, a.Attempt) })
 	case lifecycle.Settle:
 		w.settle(a.Container)

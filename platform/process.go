@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/h2"
 	"skiff.dev/skiff/apiserver/openapi"
 	"skiff.dev/skiff/auth/pki"
 	"skiff.dev/skiff/cli/localapi"
@@ -55,6 +57,7 @@ type process struct {
 	identity     *identity
 	engine       *local.Local
 	builder      *build.Builder
+	buildNetwork buildNetwork
 	network      *network.Network
 	node         *node.Node
 	docker       *dockerapi.Server
@@ -114,11 +117,29 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 			return err
 		}
 	}
-	// Most of the program's pages were read by the start alone.
+	// Most of the program's pages were read by the start alone, or by what it has left
+	// to do.
+	p.forgetStart()
+	p.component("settling", func(ctx context.Context) error {
+		select {
+		case <-time.After(settled):
+			debug.FreeOSMemory() // garbage of the start, which nothing would collect for a while
+			p.forgetStart()
+			<-ctx.Done()
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	})
+	return nil
+}
+
+// settled is how long after its start a process has done what is done once.
+const settled = 45 * time.Second
+
+func (p *process) forgetStart() {
 	if err := resident.Drop(); err != nil {
 		p.tel.For("platform").Log.Warn("memory of the start is kept", "err", err)
 	}
-	return nil
 }
 
 // ofNodes are the steps that a control plane alone leaves out.
@@ -131,6 +152,8 @@ var ofEngine = []string{"check the machine", "take the data directory", "open th
 func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls.Config) {
 	cfg.NextProtos = []string{"h2", "http/1.1"}
 	cfg.MinVersion = tls.VersionTLS12
+	// Answers are small, or gathered: small first records would only be more of them.
+	cfg.DynamicRecordSizingDisabled = true
 	srv := &http.Server{
 		Handler:           h,
 		TLSConfig:         cfg,
@@ -138,12 +161,12 @@ func (p *process) serveTLS(name string, l net.Listener, h http.Handler, cfg *tls
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          quietLog(p.tel.For(name)),
-		// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, WriteByteTimeout: time.Minute},
 	}
+	// A peer that takes nothing for a minute is gone; watches end sooner by themselves.
+	h2.Configure(srv, h2.Options{MaxStreams: 1000, IdleTimeout: srv.IdleTimeout, WriteTimeout: time.Minute})
 	p.component(name, func(ctx context.Context) error {
 		errs := make(chan error, 1)
-		go func() { errs <- srv.ServeTLS(l, "", "") }()
+		go func() { errs <- srv.ServeTLS(h2.Listener(l), "", "") }()
 		select {
 		case err := <-errs:
 			return err

@@ -36,6 +36,7 @@ func (p *process) openBuilder() (*build.Builder, error) {
 		Runtime:      func() build.Runtime { return build.Runtime{Path: path, Crun: crun, Hide: hide} },
 		CgroupParent: p.engine.CgroupRoot() + "/build",
 		Cgroups:      tree,
+		Network:      &p.buildNetwork,
 		Telemetry:    p.tel,
 	})
 }

@@ -43,6 +43,7 @@ type Cache struct {
 	changing sync.Mutex // held while kinds come or go, and while all is read again
 
 	encoded atomic.Int64 // bytes of encodings, at least those that are kept
+	pieces  atomic.Int64 // the same of pieces of lists
 	pressed chan struct{}
 
 	mu      sync.Mutex
@@ -351,10 +352,12 @@ func (k *Kind) decode(key string, value []byte, rev int64, like *Entry) (*Entry,
 // Trim, and of old events.
 func (c *Cache) Trim() {
 	// What is encoded meanwhile is counted on top.
-	before := c.encoded.Load()
-	kept := 0
+	before, piecesBefore := c.encoded.Load(), c.pieces.Load()
+	kept, pieces := 0, 0
 	for _, k := range *c.kinds.Load() {
-		kept += k.trim()
+		n, m := k.trim()
+		kept, pieces = kept+n, pieces+m
 	}
 	c.encoded.Add(int64(kept) - before)
+	c.pieces.Add(int64(pieces) - piecesBefore)
 }

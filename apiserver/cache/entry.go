@@ -18,7 +18,9 @@ type Entry struct {
 
 	mu    sync.Mutex
 	used  bool // since the last Trim
+	last  bool // of its run: see Runs
 	encs  []encoding
+	runs  *runs  // that begin with this entry
 	cache *Cache // whose encodings these are; nil: nobody counts them
 }
 
@@ -80,19 +82,29 @@ func (c *Cache) room(n int) bool {
 	if c.encoded.Add(int64(n)) <= maxEncoded {
 		return true
 	}
+	c.press()
+	return false
+}
+
+func (c *Cache) press() {
 	select {
 	case c.pressed <- struct{}{}:
 	default:
 	}
-	return false
 }
 
 // Pressed tells when more is encoded than may be kept: Trim then soon.
 func (c *Cache) Pressed() <-chan struct{} { return c.pressed }
 
 // Trim drops the encodings if nobody has asked for one since the last Trim, and
-// returns how many bytes stay.
-func (e *Entry) Trim() (kept int) {
+// returns how many bytes stay, and how many in pieces of lists.
+func (e *Entry) Trim() (kept, pieces int) {
+	e.mu.Lock()
+	r := e.runs
+	e.mu.Unlock()
+	if r != nil { // without the lock: a piece is made with its own held
+		pieces = r.trim()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.used {
@@ -102,21 +114,24 @@ func (e *Entry) Trim() (kept int) {
 	for i := range e.encs {
 		kept += len(e.encs[i].body)
 	}
-	return kept
+	return kept, pieces
 }
 
 // Mark is a bit that an entry with this label has in its marks. Others may have it
 // too: it spares looking at the labels of most entries that do not have one.
 func Mark(key, value string) uint64 {
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := 0; i < len(key); i++ {
-		h = (h ^ uint64(key[i])) * 1099511628211
-	}
-	h = (h ^ '=') * 1099511628211
-	for i := 0; i < len(value); i++ {
-		h = (h ^ uint64(value[i])) * 1099511628211
-	}
+	h := fnv(fnv(fnv(fnvBegin, key), "="), value)
 	return 1 << (h >> 58)
+}
+
+const fnvBegin = uint64(14695981039346656037)
+
+// fnv goes on with a FNV-1a hash.
+func fnv(h uint64, s string) uint64 {
+	for i := 0; i < len(s); i++ {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
 }
 
 // MayHave tells whether the entry may have labels with all these marks; false is
@@ -126,6 +141,7 @@ func (e *Entry) MayHave(marks uint64) bool { return e.marks&marks == marks }
 // take makes the entry the cache's: it reads the labels once and for all.
 func (e *Entry) take(c *Cache) {
 	e.cache = c
+	e.last = endsRun(e.Key)
 	for k, v := range e.Object.GetLabels() {
 		e.marks |= Mark(k, v)
 	}

@@ -298,18 +298,20 @@ func (k *Kind) replace(fresh *Kind, rev int64) {
 	k.broadcast()
 }
 
-func (k *Kind) trim() (kept int) {
+func (k *Kind) trim() (kept, pieces int) {
 	k.mu.Lock()
 	k.ring.trim()
 	k.trimLabels()
 	old := k.ring.replaced()
 	k.mu.Unlock()
-	for _, e := range old {
-		kept += e.Trim()
-	}
-	k.Snapshot().Ascend("", "", func(e *Entry) bool {
-		kept += e.Trim()
+	trim := func(e *Entry) bool {
+		n, m := e.Trim()
+		kept, pieces = kept+n, pieces+m
 		return true
-	})
-	return kept
+	}
+	for _, e := range old {
+		trim(e)
+	}
+	k.Snapshot().Ascend("", "", trim)
+	return kept, pieces
 }

@@ -36,6 +36,7 @@ var unused = []string{
 // onlyBuildKit are the flags of `docker build` by BuildKit that the library's
 // command, the one of the classic builder, does not have.
 func onlyBuildKit(fs *pflag.FlagSet) {
+	fs.StringArray("allow", nil, `Allow extra privileged entitlement (e.g., "network.host", "security.insecure")`)
 	fs.StringArray("build-context", nil, "Additional build contexts (e.g., name=path)")
 	fs.StringArray("cache-to", nil, `Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")`)
 	fs.Bool("load", false, `Shorthand for "--output=type=docker"; images are always loaded here`)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -57,7 +58,10 @@ func solve(ctx context.Context, dcli command.Cli, b *buildRequest) (err error) {
 	})
 	eg.Go(func() error {
 		// The last words come after an interruption too.
-		_, err := display.UpdateFrom(context.WithoutCancel(ctx), status)
+		warnings, err := display.UpdateFrom(context.WithoutCancel(ctx), status)
+		if !quiet && mode != progressui.RawJSONMode {
+			printWarnings(dcli.Err(), warnings)
+		}
 		return err
 	})
 	if err := eg.Wait(); err != nil {
@@ -72,6 +76,21 @@ func solve(ctx context.Context, dcli command.Cli, b *buildRequest) (err error) {
 		return fmt.Errorf("ERROR: failed to build: %w", err)
 	}
 	return b.tell(dcli, answer.ExporterResponse, quiet)
+}
+
+// printWarnings tells what the Dockerfile's checks have found, as buildx does.
+func printWarnings(w io.Writer, warnings []client.VertexWarning) {
+	switch len(warnings) {
+	case 0:
+		return
+	case 1:
+		fmt.Fprintf(w, "\n 1 warning found:\n")
+	default:
+		fmt.Fprintf(w, "\n %d warnings found:\n", len(warnings))
+	}
+	for _, v := range warnings {
+		fmt.Fprintf(w, " - %s\n", v.Short)
+	}
 }
 
 // credentials answer for registries by docker's configuration and its helpers.

@@ -2,14 +2,18 @@ package docker
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/content"
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/opts"
 	"github.com/docker/go-units"
@@ -19,6 +23,7 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/moby/buildkit/session/upload/uploadprovider"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 	"github.com/tonistiigi/fsutil"
 )
@@ -184,7 +189,8 @@ func (b *buildRequest) attributes(so *client.SolveOpt) error {
 	default:
 		return fmt.Errorf("network mode %q not supported by buildkit", mode)
 	}
-	if a["force-network-mode"] == "host" {
+	so.AllowedEntitlements = b.all("allow")
+	if a["force-network-mode"] == "host" && !slices.Contains(so.AllowedEntitlements, "network.host") {
 		so.AllowedEntitlements = append(so.AllowedEntitlements, "network.host")
 	}
 	if b.on("no-cache") {
@@ -245,6 +251,12 @@ func (b *buildRequest) contexts(so *client.SolveOpt) error {
 		if !ok || name == "" {
 			return fmt.Errorf("invalid context value: %s, expected key=value", v)
 		}
+		if layout, ok := strings.CutPrefix(from, "oci-layout://"); ok {
+			if err := ociLayout(so, name, layout); err != nil {
+				return fmt.Errorf("build context %s: %w", name, err)
+			}
+			continue
+		}
 		if strings.Contains(from, "://") || isRemote(from) {
 			so.FrontendAttrs["context:"+name] = from
 			continue
@@ -255,6 +267,44 @@ func (b *buildRequest) contexts(so *client.SolveOpt) error {
 		}
 		so.FrontendAttrs["context:"+name], so.LocalMounts[name] = "local:"+name, fs
 	}
+	return nil
+}
+
+// ociLayout offers a directory with an OCI layout as a context: DIR, DIR:TAG or
+// DIR@DIGEST.
+func ociLayout(so *client.SolveOpt, name, layout string) error {
+	dir, pinned, _ := strings.Cut(layout, "@")
+	tag := "latest"
+	if i := strings.LastIndexByte(dir, ':'); i > strings.LastIndexByte(dir, '/') {
+		dir, tag = dir[:i], dir[i+1:]
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		return err
+	}
+	if pinned == "" {
+		var index imagespec.Index
+		if err := json.Unmarshal(text, &index); err != nil {
+			return fmt.Errorf("index of the OCI layout %s: %w", dir, err)
+		}
+		for _, m := range index.Manifests {
+			if n := m.Annotations[imagespec.AnnotationRefName]; n == tag || n == "" && len(index.Manifests) == 1 {
+				pinned = m.Digest.String()
+			}
+		}
+		if pinned == "" {
+			return fmt.Errorf("the OCI layout %s has no image %s", dir, tag)
+		}
+	}
+	store, err := contentlocal.NewStore(dir)
+	if err != nil {
+		return err
+	}
+	if so.OCIStores == nil {
+		so.OCIStores = map[string]content.Store{}
+	}
+	so.OCIStores[name] = store
+	so.FrontendAttrs["context:"+name] = "oci-layout://" + name + "@" + pinned
 	return nil
 }
 

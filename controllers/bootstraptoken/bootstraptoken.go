@@ -49,25 +49,20 @@ func Start(ctx context.Context, env *loop.Env) error {
 		}
 		return expire(ctx, env, r, time.Now())
 	}))
-	if err := loop.On(l, &corev1.Secret{}, func(old, s *corev1.Secret) {
+	loop.On(l, &corev1.Secret{}, func(old, s *corev1.Secret) {
 		if s != nil && isToken(s) {
 			l.Add(loop.Key(s))
 		}
 		if s != nil && isToken(s) || old != nil && isToken(old) {
 			l.Add(info)
 		}
-	}); err != nil {
-		return err
-	}
-	if err := loop.On(l, &corev1.ConfigMap{}, func(_, cm *corev1.ConfigMap) {
+	})
+	loop.On(l, &corev1.ConfigMap{}, func(_, cm *corev1.ConfigMap) {
 		if cm != nil && cm.Namespace == public && cm.Name == infoName {
 			l.Add(info)
 		}
-	}); err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	})
+	return l.Start()
 }
 
 func isToken(s *corev1.Secret) bool {

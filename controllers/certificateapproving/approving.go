@@ -27,11 +27,8 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "certificateapproving", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, approve(ctx, env, r)
 	}))
-	if err := loop.On(l, &request{}, loop.Enqueue[*request](l)); err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	loop.On(l, &request{}, loop.Enqueue[*request](l))
+	return l.Start()
 }
 
 func approve(ctx context.Context, env *loop.Env, r loop.Request) error {

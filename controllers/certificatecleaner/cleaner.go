@@ -33,15 +33,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "certificatecleaner", 1, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return clean(ctx, env, r, time.Now())
 	}))
-	if err := loop.On(l, &request{}, func(_, csr *request) {
+	loop.On(l, &request{}, func(_, csr *request) {
 		if csr != nil {
 			l.Add(loop.Key(csr))
 		}
-	}); err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	})
+	return l.Start()
 }
 
 func clean(ctx context.Context, env *loop.Env, r loop.Request, now time.Time) (reconcile.Result, error) {

@@ -37,11 +37,8 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "certificatesigning", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, sign(ctx, env, r)
 	}))
-	if err := loop.On(l, &request{}, loop.Enqueue[*request](l)); err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	loop.On(l, &request{}, loop.Enqueue[*request](l))
+	return l.Start()
 }
 
 func sign(ctx context.Context, env *loop.Env, r loop.Request) error {

@@ -28,11 +28,8 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "clusterroleaggregation", 1, reconcile.TypedFunc[key](func(ctx context.Context, _ key) (reconcile.Result, error) {
 		return reconcile.Result{}, aggregate(ctx, env)
 	}))
-	if err := loop.On(l, &rbacv1.ClusterRole{}, func(_, _ *rbacv1.ClusterRole) { l.Add(key{}) }); err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	loop.On(l, &rbacv1.ClusterRole{}, func(_, _ *rbacv1.ClusterRole) { l.Add(key{}) })
+	return l.Start()
 }
 
 func aggregate(ctx context.Context, env *loop.Env) error {

@@ -37,23 +37,12 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("deployment-controller")}
 	c.loop = loop.New(ctx, env, "deployment", 5, reconcile.Func(c.reconcile))
-	if err := env.Index(ctx, &corev1.Pod{}, loop.ByOwner, loop.OwnerUID); err != nil {
-		return err
-	}
-	if err := env.Index(ctx, &appsv1.ReplicaSet{}, loop.ByOwner, loop.OwnerUID); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &appsv1.Deployment{}, loop.Enqueue[*appsv1.Deployment](c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &appsv1.ReplicaSet{}, c.onSet); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Pod{}, c.onPod); err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	c.loop.Index(&corev1.Pod{}, loop.ByOwner, loop.OwnerUID)
+	c.loop.Index(&appsv1.ReplicaSet{}, loop.ByOwner, loop.OwnerUID)
+	loop.On(c.loop, &appsv1.Deployment{}, loop.Enqueue[*appsv1.Deployment](c.loop))
+	loop.On(c.loop, &appsv1.ReplicaSet{}, c.onSet)
+	loop.On(c.loop, &corev1.Pod{}, c.onPod)
+	return c.loop.Start()
 }
 
 func owner(obj metav1.Object, kind string) *metav1.OwnerReference {

@@ -39,17 +39,10 @@ func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("endpoint-controller")}
 	c.loop = loop.New(ctx, env, "endpoints", 5, reconcile.Func(c.reconcile))
 	selectors := &endpointset.Selectors{}
-	if err := loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Endpoints{}, c.onEndpoints); err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop))
+	loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop))
+	loop.On(c.loop, &corev1.Endpoints{}, c.onEndpoints)
+	return c.loop.Start()
 }
 
 // onEndpoints puts right what others did to ours. Endpoints that somebody else

@@ -32,17 +32,10 @@ func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("endpoint-slice-controller")}
 	c.loop = loop.New(ctx, env, "endpointslice", 5, reconcile.Func(c.reconcile))
 	selectors := &endpointset.Selectors{}
-	if err := loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &discoveryv1.EndpointSlice{}, c.onSlice); err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	loop.On(c.loop, &corev1.Service{}, selectors.OnService(c.loop))
+	loop.On(c.loop, &corev1.Pod{}, selectors.OnPod(c.loop))
+	loop.On(c.loop, &discoveryv1.EndpointSlice{}, c.onSlice)
+	return c.loop.Start()
 }
 
 // onSlice puts right what others did to our slices.

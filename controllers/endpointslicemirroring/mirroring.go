@@ -41,17 +41,10 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("endpoint-slice-mirroring-controller")}
 	c.loop = loop.New(ctx, env, "endpointslicemirroring", 5, reconcile.Func(c.reconcile))
-	if err := loop.On(c.loop, &corev1.Endpoints{}, loop.Enqueue[*corev1.Endpoints](c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Service{}, loop.Enqueue[*corev1.Service](c.loop)); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &discoveryv1.EndpointSlice{}, c.onSlice); err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	loop.On(c.loop, &corev1.Endpoints{}, loop.Enqueue[*corev1.Endpoints](c.loop))
+	loop.On(c.loop, &corev1.Service{}, loop.Enqueue[*corev1.Service](c.loop))
+	loop.On(c.loop, &discoveryv1.EndpointSlice{}, c.onSlice)
+	return c.loop.Start()
 }
 
 func (c *controller) onSlice(old, s *discoveryv1.EndpointSlice) {

@@ -65,8 +65,7 @@ func Start(ctx context.Context, env *loop.Env) error {
 	if err := c.follow(); err != nil {
 		return err
 	}
-	c.loop.Start()
-	return nil
+	return c.loop.Start()
 }
 
 // follow watches every kind that is not watched yet.
@@ -94,7 +93,7 @@ func (c *controller) followKind(k client.Served) error {
 	}
 	sample := &metav1.PartialObjectMetadata{}
 	sample.SetGroupVersionKind(k.GroupVersionKind)
-	err := loop.On(c.loop, sample, func(old, m *metav1.PartialObjectMetadata) { c.onChange(k.GroupVersionKind, old, m) })
+	err := loop.Follow(c.loop, sample, func(old, m *metav1.PartialObjectMetadata) { c.onChange(k.GroupVersionKind, old, m) })
 	if err != nil {
 		return err
 	}

@@ -45,31 +45,24 @@ func Start(ctx context.Context, env *loop.Env) error {
 	cleaner := loop.New(ctx, env, "legacytoken", 1, reconcile.Func(func(ctx context.Context, _ loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: round}, c.clean(ctx, time.Now().UTC())
 	}))
-	if err := loop.On(tracking, &corev1.ConfigMap{}, func(old, m *corev1.ConfigMap) {
+	loop.On(tracking, &corev1.ConfigMap{}, func(old, m *corev1.ConfigMap) {
 		if m == nil {
 			m = old
 		}
 		if loop.Key(m) == it {
 			tracking.Add(it)
 		}
-	}); err != nil {
-		return err
-	}
+	})
 	// The cleaner works by the clock; it is only begun when these are known.
-	for _, err := range []error{
-		loop.On(cleaner, &corev1.Secret{}, func(_, _ *corev1.Secret) {}),
-		loop.On(cleaner, &corev1.ServiceAccount{}, func(_, _ *corev1.ServiceAccount) {}),
-		loop.On(cleaner, &corev1.Pod{}, func(_, _ *corev1.Pod) {}),
-	} {
-		if err != nil {
-			return err
-		}
-	}
+	loop.On(cleaner, &corev1.Secret{}, func(_, _ *corev1.Secret) {})
+	loop.On(cleaner, &corev1.ServiceAccount{}, func(_, _ *corev1.ServiceAccount) {})
+	loop.On(cleaner, &corev1.Pod{}, func(_, _ *corev1.Pod) {})
 	tracking.Add(it)
 	cleaner.Add(it)
-	tracking.Start()
-	cleaner.Start()
-	return nil
+	if err := tracking.Start(); err != nil {
+		return err
+	}
+	return cleaner.Start()
 }
 
 type controller struct{ env *loop.Env }

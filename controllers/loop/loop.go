@@ -79,9 +79,8 @@ func (e *Env) Recorder(component string) Recorder {
 	return e.recorders[component]
 }
 
-// Index makes Cache.List answer MatchingFields{name: ...}; controllers may share
-// an index by asking for the same name.
-func (e *Env) Index(ctx context.Context, obj crclient.Object, name string, values crclient.IndexerFunc) error {
+// index makes Cache.List answer MatchingFields{name: ...}, once for each name.
+func (e *Env) index(ctx context.Context, obj crclient.Object, name string, values crclient.IndexerFunc) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := fmt.Sprintf("%T %s", obj, name)
@@ -109,6 +108,7 @@ type Loop[K comparable] struct {
 	queue *queue[K]
 	ctx   context.Context
 	syncs []toolscache.DoneChecker
+	err   error // the first of On and Index
 }
 
 // New makes a loop with so many workers. ctx ends it.
@@ -127,8 +127,20 @@ func (l *Loop[K]) Add(k K) { l.queue.add(k) }
 // AddAfter asks for a key to be reconciled when d has passed.
 func (l *Loop[K]) AddAfter(k K, d time.Duration) { l.queue.after(k, d) }
 
-// Start lets workers begin once every informer of On has delivered what there is.
-func (l *Loop[K]) Start() {
+// Index makes Cache.List answer MatchingFields{name: ...}; controllers may share an
+// index by asking for the same name. Start returns what fails.
+func (l *Loop[K]) Index(obj crclient.Object, name string, values crclient.IndexerFunc) {
+	if l.err == nil {
+		l.err = l.env.index(l.ctx, obj, name, values)
+	}
+}
+
+// Start lets workers begin once every informer of On has delivered what there is. It
+// returns the first error of On and Index; then nothing has begun.
+func (l *Loop[K]) Start() error {
+	if l.err != nil {
+		return fmt.Errorf("%s: %w", l.name, l.err)
+	}
 	l.env.loops.Add(1)
 	syncs := l.syncs // what is followed later does not hold the work up
 	go func() {
@@ -146,6 +158,7 @@ func (l *Loop[K]) Start() {
 		})
 		l.queue.start()
 	}()
+	return nil
 }
 
 func (l *Loop[K]) reconcile(k K) {
@@ -177,11 +190,18 @@ func (l *Loop[K]) safely(k K) (res reconcile.Result, err error) {
 
 // On calls handle for every change of the kind of T: old is nil (a zero T) for an
 // object that is new or was there at the start, obj for one that is gone. Objects
-// are shared and must not be changed. handle must not block.
-func On[T crclient.Object, K comparable](l *Loop[K], sample T, handle func(old, obj T)) error {
+// are shared and must not be changed. handle must not block. Start returns what fails.
+func On[T crclient.Object, K comparable](l *Loop[K], sample T, handle func(old, obj T)) {
+	if l.err == nil {
+		l.err = Follow(l, sample, handle)
+	}
+}
+
+// Follow is On for a kind that is found after Start.
+func Follow[T crclient.Object, K comparable](l *Loop[K], sample T, handle func(old, obj T)) error {
 	inf, err := l.env.Cache.GetInformer(l.ctx, sample, cache.BlockUntilSynced(false))
 	if err != nil {
-		return fmt.Errorf("%s: follow %T: %w", l.name, sample, err)
+		return fmt.Errorf("follow %T: %w", sample, err)
 	}
 	var none T
 	reg, err := inf.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -197,7 +217,7 @@ func On[T crclient.Object, K comparable](l *Loop[K], sample T, handle func(old, 
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("%s: follow %T: %w", l.name, sample, err)
+		return fmt.Errorf("follow %T: %w", sample, err)
 	}
 	l.syncs = append(l.syncs, reg.HasSyncedChecker())
 	return nil

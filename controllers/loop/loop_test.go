@@ -1,7 +1,10 @@
 package loop
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 func TestQueueWorksOnEachKeyOnceAtATime(t *testing.T) {
@@ -160,4 +165,19 @@ func TestDecide(t *testing.T) {
 			t.Errorf("case %d: %v, want %v", i, got, c.want)
 		}
 	}
+}
+
+func TestStartReturnsWhatCouldNotBeFollowed(t *testing.T) {
+	refused := errors.New("refused")
+	env := &Env{Cache: &informertest.FakeInformers{Error: refused}}
+	l := New(t.Context(), env, "test", 1, Func[Request](func(context.Context, Request) (reconcile.Result, error) {
+		t.Error("worked without its events")
+		return reconcile.Result{}, nil
+	}))
+	On(l, &corev1.Pod{}, Enqueue[*corev1.Pod](l))
+	l.Add(Request{})
+	if err := l.Start(); !errors.Is(err, refused) || !strings.HasPrefix(err.Error(), "test: follow *v1.Pod: ") {
+		t.Errorf("%v", err)
+	}
+	env.Wait()
 }

@@ -32,25 +32,18 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env}
 	l := loop.New(ctx, env, "namespace", 5, reconcile.Func(c.reconcile))
-	err := loop.On(l, &corev1.Namespace{}, func(_, ns *corev1.Namespace) {
+	loop.On(l, &corev1.Namespace{}, func(_, ns *corev1.Namespace) {
 		if ns != nil && ns.DeletionTimestamp != nil {
 			l.Add(loop.Key(ns))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	err = loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
+	loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
 		if pod == nil {
 			// Only a namespace being deleted does anything with it.
 			l.Add(loop.Request{NamespacedName: types.NamespacedName{Name: old.Namespace}})
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.Result, error) {

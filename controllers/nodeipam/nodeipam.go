@@ -46,16 +46,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("cidrAllocator"), pool: pool.Masked(), bits: bits}
 	// One worker: two would give one slice twice.
 	l := loop.New(ctx, env, "nodeipam", 1, reconcile.Func(c.reconcile))
-	err = loop.On(l, &corev1.Node{}, func(_, n *corev1.Node) {
+	loop.On(l, &corev1.Node{}, func(_, n *corev1.Node) {
 		if n != nil && n.Spec.PodCIDR == "" && n.DeletionTimestamp == nil {
 			l.Add(loop.Key(n))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func (c *controller) reconcile(ctx context.Context, r loop.Request) (reconcile.Result, error) {

@@ -48,13 +48,9 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("node-controller"), heard: map[string]time.Time{}, ready: map[string]bool{}}
 	c.loop = loop.New(ctx, env, "nodelifecycle", 2, reconcile.Func(c.reconcile))
-	if err := env.Index(ctx, &corev1.Pod{}, ByNode, NodeName); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Node{}, c.onNode); err != nil {
-		return err
-	}
-	err := loop.On(c.loop, &coordinationv1.Lease{}, func(old, l *coordinationv1.Lease) {
+	c.loop.Index(&corev1.Pod{}, ByNode, NodeName)
+	loop.On(c.loop, &corev1.Node{}, c.onNode)
+	loop.On(c.loop, &coordinationv1.Lease{}, func(old, l *coordinationv1.Lease) {
 		if l == nil || l.Namespace != corev1.NamespaceNodeLease {
 			return
 		}
@@ -62,11 +58,7 @@ func Start(ctx context.Context, env *loop.Env) error {
 			c.hear(l.Name)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	return c.loop.Start()
 }
 
 // NodeName is the value of the index ByNode.

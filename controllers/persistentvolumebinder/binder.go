@@ -53,21 +53,12 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("persistentvolume-controller"), remove: removeTemporary}
 	c.loop = loop.New(ctx, env, "persistentvolumebinder", 1, loop.Func[item](c.reconcile))
-	if err := env.Index(ctx, &corev1.Pod{}, byClaim, claimsOf); err != nil {
-		return err
-	}
-	for _, follow := range []func() error{
-		func() error { return loop.On(c.loop, &corev1.PersistentVolumeClaim{}, c.onClaim) },
-		func() error { return loop.On(c.loop, &corev1.PersistentVolume{}, c.onVolume) },
-		func() error { return loop.On(c.loop, &storagev1.StorageClass{}, c.onClass) },
-		func() error { return loop.On(c.loop, &corev1.Pod{}, c.onPod) },
-	} {
-		if err := follow(); err != nil {
-			return err
-		}
-	}
-	c.loop.Start()
-	return nil
+	c.loop.Index(&corev1.Pod{}, byClaim, claimsOf)
+	loop.On(c.loop, &corev1.PersistentVolumeClaim{}, c.onClaim)
+	loop.On(c.loop, &corev1.PersistentVolume{}, c.onVolume)
+	loop.On(c.loop, &storagev1.StorageClass{}, c.onClass)
+	loop.On(c.loop, &corev1.Pod{}, c.onPod)
+	return c.loop.Start()
 }
 
 // claimsOf names the claims of a pod, for the index byClaim.

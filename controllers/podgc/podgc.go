@@ -39,7 +39,7 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, missing: map[string]time.Time{}}
 	l := loop.New(ctx, env, "podgc", 1, reconcile.TypedFunc[key](c.reconcile))
-	err := loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
+	loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
 		// Only these changes make a pod ours: its end, its deletion, its node.
 		switch {
 		case pod == nil:
@@ -51,19 +51,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 			l.Add(key{})
 		}
 	})
-	if err != nil {
-		return err
-	}
-	err = loop.On(l, &corev1.Node{}, func(_, n *corev1.Node) {
+	loop.On(l, &corev1.Node{}, func(_, n *corev1.Node) {
 		if n == nil {
 			l.Add(key{})
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func (c *controller) reconcile(ctx context.Context, _ key) (reconcile.Result, error) {

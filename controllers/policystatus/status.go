@@ -27,16 +27,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "policystatus", 1, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, sync(ctx, env, r)
 	}))
-	err := loop.On(l, &admissionregistrationv1.ValidatingAdmissionPolicy{}, func(_, p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+	loop.On(l, &admissionregistrationv1.ValidatingAdmissionPolicy{}, func(_, p *admissionregistrationv1.ValidatingAdmissionPolicy) {
 		if p != nil && p.Generation > p.Status.ObservedGeneration {
 			l.Add(loop.Key(p))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func sync(ctx context.Context, env *loop.Env, r loop.Request) error {

@@ -25,15 +25,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "pvcprotection", 1, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, protect(ctx, env, r)
 	}))
-	err := loop.On(l, &corev1.PersistentVolumeClaim{}, func(_, c *corev1.PersistentVolumeClaim) {
+	loop.On(l, &corev1.PersistentVolumeClaim{}, func(_, c *corev1.PersistentVolumeClaim) {
 		if c != nil && (c.DeletionTimestamp != nil) == loop.HasFinalizer(c, finalizer) {
 			l.Add(loop.Key(c))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	err = loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
+	loop.On(l, &corev1.Pod{}, func(old, pod *corev1.Pod) {
 		// Only a pod that goes, or lets go of its generated claims, frees a claim.
 		if old == nil || pod != nil && stopped(pod) == stopped(old) {
 			return
@@ -44,11 +41,7 @@ func Start(ctx context.Context, env *loop.Env) error {
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func protect(ctx context.Context, env *loop.Env, r loop.Request) error {

@@ -27,16 +27,12 @@ func Start(ctx context.Context, env *loop.Env) error {
 		}
 		return reconcile.Result{}, loop.SetFinalizer(ctx, env.Client, pv, finalizer, wanted(pv))
 	}))
-	err := loop.On(l, &corev1.PersistentVolume{}, func(_, pv *corev1.PersistentVolume) {
+	loop.On(l, &corev1.PersistentVolume{}, func(_, pv *corev1.PersistentVolume) {
 		if pv != nil && loop.HasFinalizer(pv, finalizer) != wanted(pv) {
 			l.Add(loop.Key(pv))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 // wanted tells whether a volume is to carry the finalizer.

@@ -55,16 +55,11 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, followed: map[schema.GroupResource]bool{}}
 	c.loop = loop.New(ctx, env, "resourcequota", 5, reconcile.Func(c.reconcile))
-	if err := loop.On(c.loop, &corev1.ResourceQuota{}, c.onQuota); err != nil {
-		return err
-	}
+	loop.On(c.loop, &corev1.ResourceQuota{}, c.onQuota)
 	definitions := &metav1.PartialObjectMetadata{}
 	definitions.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	if err := loop.On(c.loop, definitions, func(old, d *metav1.PartialObjectMetadata) { c.onDefinition(ctx, old, d) }); err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	loop.On(c.loop, definitions, func(old, d *metav1.PartialObjectMetadata) { c.onDefinition(ctx, old, d) })
+	return c.loop.Start()
 }
 
 // onQuota counts when what is limited has changed, and where the status does not say
@@ -204,7 +199,7 @@ func (c *controller) follow(ctx context.Context, gr schema.GroupResource, gvk sc
 	if _, err := c.env.Cache.GetInformer(ctx, sample, cache.BlockUntilSynced(true)); err != nil {
 		return false, fmt.Errorf("follow %s: %w", gr, err)
 	}
-	err = loop.On(c.loop, sample, func(old, obj crclient.Object) {
+	err = loop.Follow(c.loop, sample, func(old, obj crclient.Object) {
 		switch {
 		case old == nil:
 		case obj == nil:

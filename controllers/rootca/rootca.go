@@ -34,10 +34,8 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "rootca", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, publish(ctx, env, r.Name)
 	}))
-	if err := loop.On(l, &corev1.Namespace{}, loop.Enqueue[*corev1.Namespace](l)); err != nil {
-		return err
-	}
-	err := loop.On(l, &corev1.ConfigMap{}, func(old, cm *corev1.ConfigMap) {
+	loop.On(l, &corev1.Namespace{}, loop.Enqueue[*corev1.Namespace](l))
+	loop.On(l, &corev1.ConfigMap{}, func(old, cm *corev1.ConfigMap) {
 		if cm == nil {
 			cm = old
 		}
@@ -45,11 +43,7 @@ func Start(ctx context.Context, env *loop.Env) error {
 			l.Add(loop.Request{NamespacedName: types.NamespacedName{Name: cm.Namespace}})
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func publish(ctx context.Context, env *loop.Env, namespace string) error {

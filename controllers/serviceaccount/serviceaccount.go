@@ -24,19 +24,13 @@ func Start(ctx context.Context, env *loop.Env) error {
 	l := loop.New(ctx, env, "serviceaccount", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
 		return reconcile.Result{}, ensure(ctx, env, r.Name)
 	}))
-	if err := loop.On(l, &corev1.Namespace{}, loop.Enqueue[*corev1.Namespace](l)); err != nil {
-		return err
-	}
-	err := loop.On(l, &corev1.ServiceAccount{}, func(old, sa *corev1.ServiceAccount) {
+	loop.On(l, &corev1.Namespace{}, loop.Enqueue[*corev1.Namespace](l))
+	loop.On(l, &corev1.ServiceAccount{}, func(old, sa *corev1.ServiceAccount) {
 		if sa == nil && old.Name == name {
 			l.Add(loop.Request{NamespacedName: types.NamespacedName{Name: old.Namespace}})
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func ensure(ctx context.Context, env *loop.Env, namespace string) error {

@@ -29,25 +29,21 @@ func Start(ctx context.Context, env *loop.Env) error {
 	if env.Config.AccountToken == nil {
 		return nil
 	}
-	if err := env.Index(ctx, &corev1.Secret{}, byAccount, func(o crclient.Object) []string {
+	l := loop.New(ctx, env, "serviceaccounttoken", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
+		return reconcile.Result{}, fill(ctx, env, r)
+	}))
+	l.Index(&corev1.Secret{}, byAccount, func(o crclient.Object) []string {
 		if s := o.(*corev1.Secret); s.Type == corev1.SecretTypeServiceAccountToken {
 			return []string{s.Annotations[corev1.ServiceAccountNameKey]}
 		}
 		return nil
-	}); err != nil {
-		return err
-	}
-	l := loop.New(ctx, env, "serviceaccounttoken", 2, reconcile.Func(func(ctx context.Context, r loop.Request) (reconcile.Result, error) {
-		return reconcile.Result{}, fill(ctx, env, r)
-	}))
-	if err := loop.On(l, &corev1.Secret{}, func(_, s *corev1.Secret) {
+	})
+	loop.On(l, &corev1.Secret{}, func(_, s *corev1.Secret) {
 		if s != nil && s.Type == corev1.SecretTypeServiceAccountToken {
 			l.Add(loop.Key(s))
 		}
-	}); err != nil {
-		return err
-	}
-	err := loop.On(l, &corev1.ServiceAccount{}, func(old, sa *corev1.ServiceAccount) {
+	})
+	loop.On(l, &corev1.ServiceAccount{}, func(old, sa *corev1.ServiceAccount) {
 		gone := sa == nil
 		if gone {
 			sa = old
@@ -65,11 +61,7 @@ func Start(ctx context.Context, env *loop.Env) error {
 			l.Add(loop.Key(&list.Items[i]))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.Start()
-	return nil
+	return l.Start()
 }
 
 func fill(ctx context.Context, env *loop.Env, r loop.Request) error {

@@ -30,22 +30,14 @@ type controller struct {
 func Start(ctx context.Context, env *loop.Env) error {
 	c := &controller{env: env, events: env.Recorder("taint-eviction-controller")}
 	c.loop = loop.New(ctx, env, "tainteviction", 5, reconcile.Func(c.reconcile))
-	if err := env.Index(ctx, &corev1.Pod{}, nodelifecycle.ByNode, nodelifecycle.NodeName); err != nil {
-		return err
-	}
-	if err := loop.On(c.loop, &corev1.Node{}, c.onNode); err != nil {
-		return err
-	}
-	err := loop.On(c.loop, &corev1.Pod{}, func(old, pod *corev1.Pod) {
+	c.loop.Index(&corev1.Pod{}, nodelifecycle.ByNode, nodelifecycle.NodeName)
+	loop.On(c.loop, &corev1.Node{}, c.onNode)
+	loop.On(c.loop, &corev1.Pod{}, func(old, pod *corev1.Pod) {
 		if pod != nil && pod.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == "" || len(old.Spec.Tolerations) != len(pod.Spec.Tolerations)) {
 			c.loop.Add(loop.Key(pod))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	c.loop.Start()
-	return nil
+	return c.loop.Start()
 }
 
 func (c *controller) onNode(old, n *corev1.Node) {

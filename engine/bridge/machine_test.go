@@ -1,10 +1,8 @@
 package bridge
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -16,6 +14,7 @@ import (
 
 	"skiff.dev/skiff/kernel/link"
 	"skiff.dev/skiff/kernel/netns"
+	"skiff.dev/skiff/kernel/netns/netnstest"
 	"skiff.dev/skiff/kernel/nft"
 )
 
@@ -96,7 +95,7 @@ func (b *box) container(n int, name string, change func(*Endpoint)) *container {
 	if change != nil {
 		change(&c.Endpoint)
 	}
-	serve(b.t, c.Namespace, 80, name)
+	netnstest.Serve(b.t, c.Namespace, 80, name)
 	return c
 }
 
@@ -107,67 +106,8 @@ func (b *box) connect(network string, c *container) *Attachment {
 	return a
 }
 
-// serve answers each TCP connection and each UDP packet with a line: the name, and
-// where the client seems to be.
-func serve(t *testing.T, ns *netns.Namespace, port int, name string) {
-	t.Helper()
-	addr := fmt.Sprintf(":%d", port)
-	var l net.Listener
-	var u net.PacketConn
-	must(t, ns.Do(func() (err error) {
-		if l, err = net.Listen("tcp", addr); err == nil {
-			u, err = net.ListenPacket("udp", addr)
-		}
-		return err
-	}))
-	t.Cleanup(func() { l.Close(); u.Close() })
-	host := func(a net.Addr) string { h, _, _ := net.SplitHostPort(a.String()); return h }
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintf(c, "%s %s\n", name, host(c.RemoteAddr()))
-			go func() { io.Copy(c, c); c.Close() }()
-		}
-	}()
-	go func() {
-		buf := make([]byte, 100)
-		for {
-			_, from, err := u.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			u.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host(from)), from)
-		}
-	}()
-}
-
 // silence is how long no answer has to last to be one.
 const silence = time.Second
-
-// ask connects from ns and returns what the server says: its name and the client. It
-// waits for so long.
-func ask(ns *netns.Namespace, network, to string, long time.Duration) (string, error) {
-	var c net.Conn
-	err := ns.Do(func() (err error) {
-		c, err = net.DialTimeout(network, to, long)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	if network == "udp" {
-		if _, err := c.Write([]byte("?")); err != nil {
-			return "", err
-		}
-	}
-	c.SetReadDeadline(time.Now().Add(long))
-	line, err := bufio.NewReader(c).ReadString('\n')
-	return strings.TrimSpace(line), err
-}
 
 // wants asks by both protocols; a client "*" is any, and "" is no answer.
 func (b *box) wants(ns *netns.Namespace, to, want string) {
@@ -177,8 +117,8 @@ func (b *box) wants(ns *netns.Namespace, to, want string) {
 		long = silence
 	}
 	for _, network := range []string{"tcp", "udp"} {
-		got, err := ask(ns, network, to, long)
-		name, _, _ := strings.Cut(got, " ")
+		name, client, err := netnstest.Ask(ns, network, to, long)
+		got := strings.TrimSpace(name + " " + client)
 		if got != want && name+" *" != want {
 			b.t.Errorf("%s %s: got %q (%v), want %q", network, to, got, err, want)
 		}
@@ -203,7 +143,7 @@ func TestReach(t *testing.T) {
 		_, err := b.Create(t.Context(), s)
 		must(t, err)
 	}
-	serve(t, b.out, 80, "world")
+	netnstest.Serve(t, b.out, 80, "world")
 	web := b.container(1, "web", func(e *Endpoint) { e.Ports = both("", 8080) })
 	db, far := b.container(2, "db", nil), b.container(3, "far", nil)
 	in1, in2 := b.container(4, "in1", nil), b.container(5, "in2", nil)
@@ -299,7 +239,7 @@ func TestIPv6(t *testing.T) {
 	yes := true
 	_, err := b.Create(t.Context(), Spec{Name: "six", IPv6: &yes, IPAM: IPAM{Config: []Pool{{Subnet: netip.MustParsePrefix("fd00:9::/64")}}}})
 	must(t, err)
-	serve(t, b.out, 80, "world")
+	netnstest.Serve(t, b.out, 80, "world")
 	web := b.container(1, "web", func(e *Endpoint) { e.Ports = both("", 8080) })
 	db := b.container(2, "db", nil)
 	wa, da := b.connect("six", web), b.connect("six", db)
@@ -386,7 +326,7 @@ func dialIn(ns *netns.Namespace, network string) func(ctx context.Context, _, _ 
 // TestTakenByProgram: a port that a program of the host has is not published.
 func TestTakenByProgram(t *testing.T) {
 	b := newBox(t, nil)
-	serve(t, b.ns, 8080, "program")
+	netnstest.Serve(t, b.ns, 8080, "program")
 	web := b.container(1, "web", func(e *Endpoint) { e.Ports = both("", 8080) })
 	_, err := b.Connect(t.Context(), "bridge", web.Endpoint)
 	if err == nil || !strings.HasSuffix(err.Error(), "failed to bind host port 0.0.0.0:8080/tcp: address already in use") {
@@ -394,7 +334,7 @@ func TestTakenByProgram(t *testing.T) {
 	}
 	web.Ports = []Port{{Protocol: TCP, Container: 80, First: 8080, Last: 8082}}
 	b.connect("bridge", web)
-	if got, err := ask(b.out, "tcp", boxIP+":8081", patience); got != "web "+outsideIP {
+	if name, got, err := netnstest.Ask(b.out, "tcp", boxIP+":8081", patience); name != "web" || got != outsideIP {
 		t.Error(got, err)
 	}
 }
@@ -459,11 +399,11 @@ func TestNewUplink(t *testing.T) {
 	defer out.Close()
 	must(t, out.Bridge(link.Bridge{Name: "more", MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.78.2/24")}}))
 	must(t, out.Plug(link.Plug{Name: "box2", Bridge: "more", Inside: "eth1", Namespace: b.ns.Path(), MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.78.1/24")}}))
-	var got string
-	for end := time.Now().Add(patience); got != "web 192.168.78.2" && time.Now().Before(end); runtime.Gosched() {
-		got, err = ask(b.out, "tcp", "192.168.78.1:8080", silence)
+	var name, client string
+	for end := time.Now().Add(patience); client != "192.168.78.2" && time.Now().Before(end); runtime.Gosched() {
+		name, client, err = netnstest.Ask(b.out, "tcp", "192.168.78.1:8080", silence)
 	}
-	if got != "web 192.168.78.2" {
-		t.Error(got, err)
+	if name != "web" || client != "192.168.78.2" {
+		t.Error(name, client, err)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -15,6 +17,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/buildkit/version"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 
@@ -39,6 +42,9 @@ type Store interface {
 type Network interface {
 	// Join makes a namespace and returns its path; leave takes it away.
 	Join(ctx context.Context, hostname string) (path string, leave func() error, err error)
+	// Gateway is the machine's address in that network, for the extra host
+	// "host-gateway"; the zero Addr is none.
+	Gateway() (netip.Addr, error)
 }
 
 // Options of New.
@@ -61,6 +67,9 @@ type Options struct {
 type Builder struct {
 	o   Options
 	tel *telemetry.Telemetry
+	// contexts are the directories of the builds of this process.
+	contexts contexts
+	room     *reserve
 
 	mu     sync.Mutex
 	open   *opened
@@ -87,7 +96,7 @@ func New(o Options) (*Builder, error) {
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()
 	}
-	b := &Builder{o: o, tel: o.Telemetry.For("build")}
+	b := &Builder{o: o, tel: o.Telemetry.For("build"), room: newReserve(o.Root)}
 	if err := b.sweep(); err != nil {
 		return nil, fmt.Errorf("clean up after builds that were cut off: %w", err)
 	}
@@ -111,6 +120,7 @@ func (b *Builder) ready() (*opened, error) {
 		return b.open, nil
 	}
 	bklog.L = silent()
+	version.Version = libraryVersion()
 	o, err := b.begin()
 	if err != nil {
 		return nil, fmt.Errorf("begin to build: %w", err)
@@ -119,8 +129,25 @@ func (b *Builder) ready() (*opened, error) {
 	return o, nil
 }
 
+// libraryVersion is that of the BuildKit in this program, which clients are told.
+func libraryVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version.Version
+	}
+	for _, m := range info.Deps {
+		if m.Path == version.Package {
+			return m.Version
+		}
+	}
+	return version.Version
+}
+
 func (b *Builder) begin() (_ *opened, err error) {
 	if err := os.MkdirAll(b.o.Root, 0o711); err != nil {
+		return nil, err
+	}
+	if err := b.room.fill(); err != nil {
 		return nil, err
 	}
 	o := &opened{stop: make(chan struct{})}
@@ -164,6 +191,17 @@ func (b *Builder) ServeGRPC(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	return o.local.serve(ctx, conn)
+}
+
+// dialSession gives a session of this process to the sessions' manager, without the
+// server in between.
+func (o *opened) dialSession(ctx context.Context, _ string, meta map[string][]string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		o.sessions.HandleConn(context.WithoutCancel(ctx), theirs, meta) //nolint:errcheck // ends with the session
+	}()
+	return ours, nil
 }
 
 // ServeSession serves a client's session, with its files and secrets, until it ends.

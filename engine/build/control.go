@@ -85,8 +85,18 @@ func (b *Builder) newController(o *opened) (*control.Controller, error) {
 // unary makes errors travel with their details, and counts a build as work of the
 // image store.
 func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
-	if info.FullMethod == controlapi.Control_Solve_FullMethodName {
+	if solve, ok := req.(*controlapi.SolveRequest); ok {
 		defer b.o.Store.Working()()
+		if err := b.nameGateway(solve.FrontendAttrs); err != nil {
+			return nil, err
+		}
+		resp, err := grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
+		if err != nil && fullDisk(err) {
+			if err := b.relieve(ctx); err != nil {
+				b.tel.Log.Warn("free what a build has left on a full disk", "err", err)
+			}
+		}
+		return resp, err
 	}
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
 }
@@ -97,7 +107,7 @@ func (b *Builder) client(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial))
+	c, err := client.New(ctx, "", client.WithContextDialer(o.local.dial), client.WithSessionDialer(o.dialSession))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the builder: %w", err)
 	}

@@ -2,12 +2,18 @@ package build
 
 import (
 	"context"
+	"encoding/csv"
+	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/oci"
 	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/network"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/engine"
 )
 
 // networks are the networks that RUN knows.
@@ -21,6 +27,47 @@ func (b *Builder) networks() map[pb.NetMode]network.Provider {
 		out[pb.NetMode_UNSET] = &joined{b.o.Network}
 	}
 	return out
+}
+
+const (
+	// hostGateway stands for the machine's address in an extra host.
+	hostGateway = "host-gateway"
+	// gatewayLabel of a worker tells buildx that address.
+	gatewayLabel = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
+)
+
+// gateway is the machine's address for the containers of builds; the zero Addr is
+// none.
+func (b *Builder) gateway() (netip.Addr, error) {
+	if b.o.Network == nil {
+		return netip.Addr{}, nil
+	}
+	return b.o.Network.Gateway()
+}
+
+// nameGateway puts the machine's address in the place of "host-gateway".
+func (b *Builder) nameGateway(attrs map[string]string) error {
+	if !strings.Contains(attrs["add-hosts"], "="+hostGateway) {
+		return nil
+	}
+	hosts, err := csv.NewReader(strings.NewReader(attrs["add-hosts"])).Read()
+	if err != nil {
+		return fmt.Errorf("%w: extra hosts: %w", engine.ErrInvalid, err)
+	}
+	addr, err := b.gateway()
+	if err != nil {
+		return err
+	}
+	if !addr.IsValid() {
+		return fmt.Errorf("%w: unable to derive the IP value for host-gateway", engine.ErrInvalid)
+	}
+	for i, h := range hosts {
+		if name, to, ok := strings.Cut(h, "="); ok && to == hostGateway {
+			hosts[i] = name + "=" + addr.String()
+		}
+	}
+	attrs["add-hosts"], err = csvLine(hosts)
+	return err
 }
 
 // joined gives each container a namespace of a Network.

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,14 +51,20 @@ func (b *Builder) newWorker() (_ *worker, err error) {
 	if err != nil {
 		hostname = "unknown"
 	}
+	labels := map[string]string{
+		wlabel.Executor: "oci", wlabel.Snapshotter: parts.Snapshotter, wlabel.Hostname: hostname,
+		wlabel.OCIProcessMode: oci.ProcessSandbox.String(),
+	}
+	if addr, err := b.gateway(); err != nil {
+		return nil, errors.Join(err, records.Close())
+	} else if addr.IsValid() {
+		labels[gatewayLabel] = addr.String()
+	}
 	content := containerdsnapshot.NewContentStore(parts.Content, parts.Namespace)
 	w, err := base.NewWorker(ctx, base.WorkerOpt{
-		ID:   id,
-		Root: b.o.Root,
-		Labels: map[string]string{
-			wlabel.Executor: "oci", wlabel.Snapshotter: parts.Snapshotter, wlabel.Hostname: hostname,
-			wlabel.OCIProcessMode: oci.ProcessSandbox.String(),
-		},
+		ID:               id,
+		Root:             b.o.Root,
+		Labels:           labels,
 		Platforms:        []imagespec.Platform{platforms.Normalize(platforms.DefaultSpec())},
 		GCPolicy:         b.o.Limits.policy(b.o.Root),
 		BuildkitVersion:  client.BuildkitVersion{Package: version.Package, Version: version.Version, Revision: version.Revision},
@@ -78,6 +85,11 @@ func (b *Builder) newWorker() (_ *worker, err error) {
 		records.Close()
 		return nil, fmt.Errorf("open the build cache: %w", err)
 	}
+	src, err := newLocalSource(w.CacheMgr, &b.contexts)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	w.SourceManager.Register(src) // in the place of BuildKit's own
 	return &worker{w, b.o.Store}, nil
 }
 

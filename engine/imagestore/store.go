@@ -102,10 +102,11 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 		return nil, err
 	}
 	silent()
-	cs, err := local.NewStore(filepath.Join(root, "content"))
+	disk, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
 		return nil, fmt.Errorf("open content: %w", err)
 	}
+	cs := &ingests{disk, filepath.Join(root, "content")}
 	sn, err := overlay.NewSnapshotter(filepath.Join(root, "snapshots"))
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w (the data directory's filesystem must support overlayfs)", err)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -82,6 +83,8 @@ type Local struct {
 	lock    *os.File
 
 	hub engine.Hub
+
+	expecting atomic.Bool // a move of a process is being prepared
 
 	// mu guards the maps and every container's state; it is held for moments only.
 	mu         sync.Mutex

@@ -60,6 +60,7 @@ func (l *Local) CreateSandbox(ctx context.Context, spec engine.SandboxSpec) (_ *
 	if !validParent(spec.CgroupParent) {
 		return nil, fmt.Errorf("%w: cgroup parent %q", engine.ErrInvalid, spec.CgroupParent)
 	}
+	l.Anticipate() // of its first container
 	s := &sandbox{Sandbox: engine.Sandbox{Spec: spec, CreatedAt: time.Now()}}
 	l.mu.Lock()
 	if _, ok := l.sandboxes[spec.ID]; ok {
@@ -263,12 +264,7 @@ func (l *Local) dropSandbox(id string) error {
 	for _, g := range groups {
 		errs = append(errs, l.cgroups.Kill(g), retryBusy(func() error { return l.cgroups.Remove(g) }))
 	}
-	dir := filepath.Join(l.nsDir(), id)
-	shm := filepath.Join(dir, "shm")
-	if err := unix.Unmount(shm, unix.MNT_DETACH); err == nil || err == unix.EINVAL {
-		errs = append(errs, os.Remove(shm))
-	}
-	errs = append(errs, namespace.Unpin(dir))
+	errs = append(errs, namespace.Unpin(filepath.Join(l.nsDir(), id))) // and /dev/shm beside them
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove sandbox %s: %w", id, err)
 	}

@@ -140,7 +140,7 @@ func (k *kernel) Plug(p Plug) (err error) {
 		return fmt.Errorf("link: find %s: %w", p.Bridge, err)
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex, attrs.Flags = p.Name, p.MTU, br.Attrs().Index, net.FlagUp
+	attrs.Name, attrs.MTU, attrs.MasterIndex = p.Name, p.MTU, br.Attrs().Index
 	veth := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: p.Inside, PeerHardwareAddr: p.MAC, PeerMTU: uint32(p.MTU),
 		PeerNamespace: netlink.NsFd(ns.FD()),
@@ -155,7 +155,7 @@ func (k *kernel) Plug(p Plug) (err error) {
 			err = errors.Join(err, k.Delete(p.Name))
 		}
 	}()
-	// The port has no addresses of its own.
+	// The port has no addresses of its own: one that is up first gets some, and routes.
 	if err := k.family6(k.ns, p.Name, false); err != nil {
 		return err
 	}
@@ -167,6 +167,9 @@ func (k *kernel) Plug(p Plug) (err error) {
 	}
 	if err == nil && p.Alone {
 		err = k.h.LinkSetIsolated(l, true)
+	}
+	if err == nil {
+		err = k.h.LinkSetUp(l)
 	}
 	if err != nil {
 		return fmt.Errorf("link: set up port %s: %w", p.Name, err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,7 @@ func pin(from, to string) error {
 	return nil
 }
 
-// Unpin takes away what is pinned in dir, and dir. The namespaces end with the
+// Unpin takes away what is pinned or else mounted in dir, and dir. The namespaces end with the
 // last process in them. A dir that does not exist is no error.
 func Unpin(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -116,16 +117,22 @@ func Unpin(dir string) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, e := range entries {
-		p := filepath.Join(dir, e.Name())
-		if err := unix.Unmount(p, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
-			errs = append(errs, fmt.Errorf("unpin %s: %w", p, err))
-			continue
-		}
-		errs = append(errs, os.Remove(p))
+	errs := make([]error, len(entries))
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		wg.Go(func() { errs[i] = unpin(filepath.Join(dir, e.Name())) })
 	}
+	wg.Wait()
 	return errors.Join(append(errs, os.Remove(dir))...)
+}
+
+// unpin takes one mount away, for which the kernel waits until no processor looks at
+// it: several together wait once.
+func unpin(p string) error {
+	if err := unix.Unmount(p, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+		return fmt.Errorf("unpin %s: %w", p, err)
+	}
+	return os.Remove(p)
 }
 
 // Pinned tells whether the file holds a namespace: after a restart of the machine

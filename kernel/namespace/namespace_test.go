@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPin(t *testing.T) {
@@ -31,6 +33,13 @@ func TestPin(t *testing.T) {
 	}
 	if host, _ := os.Hostname(); host == "pinned" {
 		t.Error("the machine has the name")
+	}
+	shm := filepath.Join(dir, "shm")
+	if err := os.Mkdir(shm, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("shm", shm, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
 	}
 	if err := Unpin(dir); err != nil {
 		t.Fatal(err)

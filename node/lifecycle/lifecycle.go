@@ -110,6 +110,8 @@ type Container struct {
 	// NotBefore is the earliest time of the next try to start.
 	NotBefore time.Time
 	Crash     Backoff
+	// CrashBefore is Crash without the try that Waiting tells of.
+	CrashBefore Backoff
 
 	Resources *v1.ResourceRequirements // as applied
 	User      *v1.ContainerUser

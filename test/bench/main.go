@@ -7,6 +7,7 @@
 //	go run ./test/bench                          everything, on an instance of its own
 //	go run ./test/bench -only api -n 2000        a part of it, shorter
 //	go run ./test/bench -only scheduler          without an instance
+//	go run ./test/bench -only docker             containers and images, by the docker client
 //	go run ./test/bench -only crds               500 custom resource definitions
 //	go run ./test/bench -only scale              150,000 pods on 5,000 nodes
 //	go run ./test/bench -kubeconfig F -pids 1,2  the API part against any server
@@ -33,6 +34,7 @@ type options struct {
 	kubeconfig string
 	pids       []int
 	only       string
+	docker     string
 	n          int
 	clients    int
 	pods       int
@@ -46,7 +48,8 @@ func main() {
 	flag.StringVar(&o.program, "skiff", "bin/skiff", "the program to measure")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "measure this server's API instead of an instance of our own")
 	flag.StringVar(&pids, "pids", "", "process ids of that server, for its CPU, with commas")
-	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods, api, crds or scale; nothing for all but crds and scale")
+	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods, docker, api, crds or scale; nothing for all but crds and scale")
+	flag.StringVar(&o.docker, "docker", "docker", "the docker client")
 	flag.IntVar(&o.n, "n", 5000, "operations, and objects in a list")
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
 	flag.IntVar(&o.pods, "pods", 150000, "pods of scale")
@@ -88,7 +91,7 @@ func run(ctx context.Context, o *options) error {
 			return err
 		}
 	}
-	if !want("start") && !want("pods") && !want("api") && o.only != "crds" {
+	if !want("start") && !want("pods") && !want("docker") && !want("api") && o.only != "crds" {
 		return nil
 	}
 	inst, err := startInstance(ctx, o.program, t)
@@ -106,6 +109,11 @@ func run(ctx context.Context, o *options) error {
 	}
 	if want("pods") {
 		if err := benchPods(ctx, t, inst); err != nil {
+			return err
+		}
+	}
+	if want("docker") {
+		if err := benchDocker(ctx, t, o, inst); err != nil {
 			return err
 		}
 	}

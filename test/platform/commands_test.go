@@ -65,5 +65,5 @@ func TestCourseCommands(t *testing.T) {
 			t.Errorf("played, but in no list: %s", p)
 		}
 	})
-	runScripts(t, "testdata/courses", own(t))
+	runScripts(t, own(t), scripts(t, "testdata/courses")...)
 }

@@ -23,15 +23,29 @@ import (
 //	eventually COMMAND   the command until it succeeds, 30 s at most; its output is
 //	                     then what stdout and stderr look at
 //	until TEXT COMMAND   the command until its output has TEXT (a regular expression)
-func TestScripts(t *testing.T) { runScripts(t, "testdata", sharedCluster(t)) }
+func TestScripts(t *testing.T) { runScripts(t, sharedCluster(t), scripts(t, "testdata")...) }
 
-// TestScriptsAlone runs testdata/alone/*.txtar, which touch every pod of a cluster,
-// against one that nothing else uses.
-func TestScriptsAlone(t *testing.T) { runScripts(t, "testdata/alone", own(t)) }
+// TestScriptsAlone runs testdata/alone/*.txtar, which touch what a whole cluster has
+// in common (its nodes, its API groups), each against an instance that nothing else
+// uses.
+func TestScriptsAlone(t *testing.T) {
+	for _, file := range scripts(t, "testdata/alone") {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runScripts(t, own(t), file) })
+	}
+}
 
-func runScripts(t *testing.T, dir string, c *cluster) {
+func scripts(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s: %v", dir, err)
+	}
+	return files
+}
+
+func runScripts(t *testing.T, c *cluster, files ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 dir,
+		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -44,6 +45,8 @@ type step struct {
 	command     string // of run: as an error names it
 	// refused is why the classic builder would not do it.
 	refused error
+	// silent tells that it is refused before it is printed.
+	silent bool
 	// files are patterns of which one must find something in the context.
 	files []string
 }
@@ -84,9 +87,13 @@ func newPlan(text []byte, p *params) (*plan, error) {
 		pl.target = i
 	}
 	stages = stages[:pl.target+1]
+	for _, k := range slices.Sorted(maps.Keys(p.labels)) {
+		stages[pl.target].AddCommand(instructions.NewLabelCommand(k, p.labels[k], true))
+	}
 	lex := shell.NewLex(tree.EscapeToken)
 	env := map[string]string{}
 	declared := map[string]bool{}
+	var shells [][]string // by stage: of RUN at its end
 	for _, m := range metas {
 		s := step{text: m.String(), kind: arg, stage: -1}
 		s.first, s.last = lines(m.Location())
@@ -105,11 +112,19 @@ func newPlan(text []byte, p *params) (*plan, error) {
 		s := step{text: st.SourceCode, kind: from, stage: i}
 		s.first, s.last = lines(st.Location)
 		s.base, s.image, s.refused = baseOf(st, stages[:i], lex, env)
+		if _, taken := instructions.HasStage(stages[:i], st.Name); taken && st.Name != "" {
+			// Found out before the instruction is printed.
+			s.refused, s.silent = fmt.Errorf("%s stage name already used", st.Name), true
+		}
+		shell := shellOf(s.base, stages[:i], shells)
 		pl.steps = append(pl.steps, s)
 		pl.names = append(pl.names, st.Name)
 		layers := 0
 		for _, c := range st.Commands {
-			s := stepOf(c, i, stages)
+			s := stepOf(c, i, stages, shell)
+			if c, ok := c.(*instructions.ShellCommand); ok {
+				shell = c.Shell
+			}
 			if s.layer == 1 {
 				layers++
 				s.layer = layers
@@ -122,6 +137,7 @@ func newPlan(text []byte, p *params) (*plan, error) {
 			pl.steps = append(pl.steps, s)
 		}
 		pl.layers = append(pl.layers, layers)
+		shells = append(shells, shell)
 	}
 	for k := range p.args {
 		if !declared[k] && !slices.Contains(predefined, k) {
@@ -130,7 +146,7 @@ func newPlan(text []byte, p *params) (*plan, error) {
 	}
 	slices.Sort(pl.unused)
 	last := stages[pl.target]
-	if len(last.Commands) == 0 && len(p.labels) == 0 {
+	if len(last.Commands) == 0 {
 		f := pl.steps[len(pl.steps)-1]
 		pl.noImage = f.base == "scratch"
 		if f.image && !pl.noImage {
@@ -192,8 +208,17 @@ func baseOf(st instructions.Stage, before []instructions.Stage, lex *shell.Lex, 
 
 const needsBuildKit = "the --%s option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
 
+// shellOf is the shell of a stage's first RUN: that of the earlier stage on which it
+// stands, or Docker's own.
+func shellOf(base string, before []instructions.Stage, shells [][]string) []string {
+	if i, ok := instructions.HasStage(before, base); ok {
+		return shells[i]
+	}
+	return []string{"/bin/sh", "-c"}
+}
+
 // stepOf reads one instruction; layer is 1 where it changes files.
-func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step {
+func stepOf(c instructions.Command, stage int, stages []instructions.Stage, shell []string) step {
 	s := step{text: fmt.Sprint(c), kind: config, stage: stage}
 	s.first, s.last = lines(c.Location())
 	switch c := c.(type) {
@@ -201,7 +226,7 @@ func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step
 		s.kind, s.layer = run, 1
 		s.command = strings.Join(c.CmdLine, " ")
 		if c.PrependShell {
-			s.command = "/bin/sh -c " + s.command
+			s.command = strings.Join(shell, " ") + " " + s.command
 		}
 		if len(c.FlagsUsed) > 0 {
 			s.refused = fmt.Errorf(needsBuildKit, c.FlagsUsed[0])
@@ -210,7 +235,7 @@ func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step
 		s.layer = 1
 	case *instructions.CopyCommand:
 		s.kind, s.layer = copies, 1
-		s.refused = checkCopy("COPY", c.SourcesAndDest, c.Chmod, c.Link, c.From == "")
+		s.refused = checkCopy("COPY", c.SourcesAndDest, c.Chmod, c.From == "")
 		if c.From == "" {
 			s.files = c.SourcePaths
 		}
@@ -219,7 +244,7 @@ func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step
 		}
 	case *instructions.AddCommand:
 		s.kind, s.layer = copies, 1
-		s.refused = checkCopy("ADD", c.SourcesAndDest, c.Chmod, c.Link, true)
+		s.refused = checkCopy("ADD", c.SourcesAndDest, c.Chmod, true)
 		s.files = c.SourcePaths
 	case *instructions.ExposeCommand:
 		s.refused = checkPorts(c.Ports)
@@ -233,12 +258,10 @@ func stepOf(c instructions.Command, stage int, stages []instructions.Stage) step
 	return s
 }
 
-func checkCopy(verb string, files instructions.SourcesAndDest, chmod string, link, local bool) error {
+func checkCopy(verb string, files instructions.SourcesAndDest, chmod string, local bool) error {
 	switch {
 	case chmod != "":
 		return fmt.Errorf(needsBuildKit, "chmod")
-	case link:
-		return fmt.Errorf(needsBuildKit, "link")
 	case len(files.SourceContents) > 0:
 		return errors.New("here-documents require BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled")
 	}
@@ -282,6 +305,9 @@ func (p *plan) checkPatterns(dir string) error {
 func checkFrom(name string, stage int, stages []instructions.Stage) error {
 	i, ok := instructions.HasStage(stages, name)
 	if n, err := strconv.Atoi(name); !ok && err == nil {
+		if n > stage || n < 0 {
+			return fmt.Errorf("invalid from flag value %s: index out of bounds", name)
+		}
 		i, ok = n, true
 	}
 	switch {

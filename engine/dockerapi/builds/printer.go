@@ -297,6 +297,9 @@ func (p *printer) stopAt(i int) error {
 		return p.err
 	}
 	s, st := &p.plan.steps[i], &p.states[i]
+	if s.silent {
+		return p.err
+	}
 	if s.refused != nil {
 		// Nothing ran.
 		p.begun = true

@@ -110,6 +110,8 @@ type Area struct {
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 
+	anticipate func() // tells the engine that a process will be started
+
 	mu    sync.Mutex
 	all   map[string]*cont  // by id
 	names map[string]string // to id; without slash
@@ -129,7 +131,10 @@ func New(ctx context.Context, o Options) (*Area, error) {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a := &Area{o: o, ctx: run, stop: stop, all: map[string]*cont{}, names: map[string]string{}, execs: map[string]*execution{}}
+	a := &Area{o: o, ctx: run, stop: stop, all: map[string]*cont{}, names: map[string]string{}, execs: map[string]*execution{}, anticipate: func() {}}
+	if e, ok := o.Engine.(engine.Anticipator); ok {
+		a.anticipate = e.Anticipate
+	}
 	events := o.Engine.Events(run)
 	if err := a.load(ctx); err != nil {
 		stop()

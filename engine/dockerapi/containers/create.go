@@ -111,7 +111,7 @@ func (a *Area) createContainer(ctx context.Context, o creation) (id string, warn
 		cfg.Entrypoint = nil
 	}
 	path, args := command(cfg)
-	if path == "" {
+	if path == "" && len(cfg.Cmd) == 0 {
 		return "", nil, route.Invalidf("no command specified")
 	}
 	if err := checkLogs(&host.LogConfig); err != nil {

@@ -57,6 +57,7 @@ func (a *Area) execCreate(w http.ResponseWriter, r *route.Request) error {
 	case v.restarting:
 		return route.Conflictf("Container %s is restarting, wait until the container is running", name)
 	}
+	a.anticipate() // the client starts it next
 	keys, err := detachKeys(req.DetachKeys)
 	if err != nil {
 		return route.Internalf("Invalid escape keys (%s) provided", req.DetachKeys)

@@ -44,6 +44,7 @@ func (a *Area) start(w http.ResponseWriter, r *route.Request) error {
 	case v.removing:
 		return route.Conflictf("container is marked for removal and cannot be started")
 	}
+	a.anticipate()
 	// What has begun is not cut off by a client that goes away.
 	if err := a.startByHand(context.WithoutCancel(r.Context()), c); err != nil {
 		return err
