@@ -284,7 +284,9 @@ func (a *Area) engineMounts(ctx context.Context, v *view, volumes map[string]str
 			e.Source = m.Source
 			if b := m.Bind; b != nil {
 				e.NonRecursive = b.NonRecursive
-				e.RecursiveReadOnly = !m.RW && !b.ReadOnlyNonRecursive && !v.PlainReadOnly && e.Source != ""
+				st, err := os.Stat(m.Source)
+				below := err == nil && st.IsDir() // a file has no mounts below it
+				e.RecursiveReadOnly = !m.RW && below && !b.ReadOnlyNonRecursive && !v.PlainReadOnly
 				if b.ReadOnlyNonRecursive && b.ReadOnlyForceRecursive && !m.RW {
 					return nil, route.Internalf("mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive")
 				}
