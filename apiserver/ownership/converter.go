@@ -126,6 +126,8 @@ func resetSet(k *kinds.Kind, sub string) *fieldpath.Set {
 		if paths == nil && sub == "status" {
 			paths = []string{"spec"}
 		}
+	} else if k.Reset != nil {
+		paths = k.Reset
 	} else if _, ok := k.Subresources["status"]; ok {
 		paths = []string{"status"}
 	}

@@ -58,16 +58,16 @@ func TestPacketPipe(t *testing.T) {
 func TestPacketPipeBreaks(t *testing.T) {
 	why := errors.New("broken")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	a, b := packetPipe(ctx)
+	first, _ := packetPipe(ctx)
 	cancel(why)
 	var err error
 	for range inFlight + 1 {
-		err = a.SendMsg(&fstypes.Packet{Data: []byte("x")})
+		err = first.SendMsg(&fstypes.Packet{Data: []byte("x")})
 	}
 	if !errors.Is(err, why) {
 		t.Errorf("send: %v", err)
 	}
-	a, b = packetPipe(ctx)
+	a, b := packetPipe(ctx)
 	if err := b.RecvMsg(new(fstypes.Packet)); !errors.Is(err, why) {
 		t.Errorf("receive: %v", err)
 	}

@@ -36,6 +36,7 @@ func signingRequest() *kinds.Kind {
 			r.Status = certificatesv1.CertificateSigningRequestStatus{}
 		}),
 		PrepareUpdate:  rules.Do2(func(r, old *request) { r.Spec, r.Status = old.Spec, old.Status }),
+		Reset:          []string{"spec", "status"},
 		Validate:       rules.Check(validateRequest),
 		ValidateUpdate: rules.Check2(validateRequestUpdate),
 		Subresources: map[string]kinds.Subresource{
