@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"skiff.dev/skiff/test/workload"
@@ -62,7 +63,7 @@ func main() {
 	if o.pids, err = workload.ParsePIDs(pids); err != nil {
 		fatal(fmt.Errorf("-pids: %w", err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, &o); err != nil {
 		fatal(err)
