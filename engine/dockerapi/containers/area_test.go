@@ -371,3 +371,35 @@ func TestAttachErrorsAreText(t *testing.T) {
 	w.want(400, "POST", "/containers/none/start?checkpoint=x", "")
 	w.want(400, "POST", "/containers/none/start", fmt.Sprintf(`{"HostConfig":%q}`, "x"))
 }
+
+// TestHealth has no probe of a container that is paused, and keeps what probes of an
+// earlier run found.
+func TestHealth(t *testing.T) {
+	w := newWorld(t)
+	var mu sync.Mutex
+	probes := 0
+	w.fake.OnExec = func(context.Context, engine.ContainerSpec, engine.ExecSpec, engine.Streams) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		probes++
+		return 0, nil
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return probes }
+	w.want(201, "POST", "/containers/create?name=one", `{"Image":"busybox","Healthcheck":{"Test":["CMD","x"],"Interval":5000000}}`)
+	w.want(204, "POST", "/containers/one/start", "")
+	w.until("health", func() bool { return w.inspect("one").State.Health.Status == container.Healthy })
+	w.want(204, "POST", "/containers/one/pause", "")
+	time.Sleep(20 * time.Millisecond) // a probe that is under way comes to its end
+	before := count()
+	time.Sleep(50 * time.Millisecond)
+	if now := count(); now != before {
+		t.Errorf("%d probes while paused", now-before)
+	}
+	w.want(204, "POST", "/containers/one/unpause", "")
+	w.fake.Exit(w.id("one"), 0)
+	w.until("the end", func() bool { return w.inspect("one").State.Status == "exited" })
+	w.want(204, "POST", "/containers/one/start", "")
+	if h := w.inspect("one").State.Health; h == nil || len(h.Log) == 0 {
+		t.Errorf("%+v", h)
+	}
+}

@@ -66,7 +66,11 @@ func (a *Area) beginHealth(c *cont) {
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.mu.Lock()
-	c.health = &healthState{cancel: cancel, now: container.Health{Status: container.Starting, Log: []*container.HealthcheckResult{}}}
+	log := []*container.HealthcheckResult{}
+	if c.health != nil {
+		log = c.health.now.Log // what earlier runs' probes found is still shown
+	}
+	c.health = &healthState{cancel: cancel, now: container.Health{Status: container.Starting, Log: log}}
 	begin := c.rec.StartedAt
 	a.mu.Unlock()
 	h := *c.rec.Config.Healthcheck
@@ -91,7 +95,7 @@ func (a *Area) probeOn(ctx context.Context, c *cont, h *container.HealthConfig, 
 	for {
 		wait := cmp.Or(h.Interval, healthInterval)
 		if h.StartPeriod > 0 && time.Since(begin) < h.StartPeriod && a.starting(c) {
-			wait = cmp.Or(h.StartInterval, healthStartInterval)
+			wait = min(cmp.Or(h.StartInterval, healthStartInterval), h.StartPeriod-time.Since(begin))
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -99,6 +103,9 @@ func (a *Area) probeOn(ctx context.Context, c *cont, h *container.HealthConfig, 
 		case <-ctx.Done():
 			t.Stop()
 			return
+		}
+		if a.view(c).paused {
+			continue // its processes stand still, a probe too
 		}
 		result := a.probeOnce(ctx, c, args, timeout)
 		if ctx.Err() != nil {

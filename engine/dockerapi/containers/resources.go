@@ -148,7 +148,7 @@ func checkSets(r *container.Resources) error {
 		}
 		want, err := parseSet(s.want)
 		if err != nil {
-			return route.Invalid(fmt.Errorf("Invalid value %s for %s: %w", s.want, s.name, err)) //nolint:staticcheck // Docker's words
+			return route.Invalid(docker("Invalid value %s for %s: %w", s.want, s.name, err))
 		}
 		for n := range want {
 			if !have[n] {

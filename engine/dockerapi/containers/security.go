@@ -2,7 +2,6 @@ package containers
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -70,7 +69,7 @@ func seccompProfile(text string) (string, error) {
 	}
 	var profile struct{}
 	if err := json.Unmarshal([]byte(text), &profile); err != nil {
-		return "", route.Internal(fmt.Errorf("Decoding seccomp profile failed: %w", err)) //nolint:staticcheck // Docker's words
+		return "", route.Internal(docker("Decoding seccomp profile failed: %w", err))
 	}
 	return strings.TrimSpace(text), nil
 }

@@ -225,14 +225,8 @@ func checkStart(h *container.HostConfig) error {
 			return fmt.Errorf("error gathering device information while adding custom device %q: %s", d.PathOnHost, reason(err))
 		}
 	}
-	for _, d := range h.DeviceRequests {
-		switch {
-		case d.Driver == "cdi":
-			return fmt.Errorf("CDI device injection failed: unresolvable CDI devices %s", strings.Join(d.DeviceIDs, ", "))
-		case d.Driver == "" && slices.ContainsFunc(d.Capabilities, func(all []string) bool { return slices.Contains(all, "gpu") }):
-			return errors.New("failed to discover GPU vendor from CDI: no known GPU vendor found")
-		}
-		return fmt.Errorf("could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
+	if len(h.DeviceRequests) > 0 {
+		return noDriver(&h.DeviceRequests[0])
 	}
 	for _, options := range h.Tmpfs {
 		for _, o := range strings.Split(options, ",") {
@@ -242,6 +236,17 @@ func checkStart(h *container.HostConfig) error {
 		}
 	}
 	return checkDevices(&h.Resources)
+}
+
+// noDriver tells that this engine has no driver for a request of devices.
+func noDriver(d *container.DeviceRequest) error {
+	switch {
+	case d.Driver == "cdi":
+		return fmt.Errorf("CDI device injection failed: unresolvable CDI devices %s", strings.Join(d.DeviceIDs, ", "))
+	case d.Driver == "" && slices.ContainsFunc(d.Capabilities, func(all []string) bool { return slices.Contains(all, "gpu") }):
+		return errors.New("failed to discover GPU vendor from CDI: no known GPU vendor found")
+	}
+	return fmt.Errorf("could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
 }
 
 // tmpfsWords are the options that a tmpfs may have, with and without a value.
