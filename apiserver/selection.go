@@ -101,6 +101,9 @@ func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
 	if !hasFields(k, v) && k.Custom == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
 	}
+	if k.FieldRefused != "" {
+		return apierrors.NewBadRequest(fmt.Sprintf(k.FieldRefused, name))
+	}
 	return apierrors.NewBadRequest("field label not supported: " + name)
 }
 

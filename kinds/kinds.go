@@ -100,6 +100,12 @@ type Kind struct {
 	Cells   func(obj Object, now time.Time) []any
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields map[string]func(obj Object) string
+	// Reset are the paths of managed fields that a write of the object itself may not
+	// own (see Subresource.Reset); nil: the status, where that is a subresource.
+	Reset []string
+	// FieldRefused words a field that is not selectable, %s, where Kubernetes has words
+	// for this kind alone.
+	FieldRefused string
 
 	// FromCache gives an object as the API server's cache holds it the form of this
 	// row, ToCache the other way; both leave their argument alone and may return it.
@@ -141,6 +147,9 @@ type Custom struct {
 	ReplicasPaths map[string][]string
 	// Trim forgets what was compiled and not used since the last Trim.
 	Trim func()
+	// ValidateUpdate is the row's ValidateUpdate, or with sub "status" that of the
+	// status; warn is told what is wrong and was so before. It may be nil.
+	ValidateUpdate func(sub string, obj, old Object, warn func(string)) field.ErrorList
 	// Rows are the kinds of all served versions of the definition.
 	Rows func() []*Kind
 	// Convert gives an object of any version of the definition another version.

@@ -126,7 +126,7 @@ func resetSet(k *kinds.Kind, sub string) *fieldpath.Set {
 		if paths == nil && sub == "status" {
 			paths = []string{"spec"}
 		}
-	} else if _, ok := k.Subresources["status"]; ok {
+	} else if paths = k.Reset; paths == nil && k.Subresources["status"].Verbs != nil {
 		paths = []string{"status"}
 	}
 	if len(paths) == 0 {

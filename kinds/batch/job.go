@@ -36,6 +36,7 @@ func job() *kinds.Kind {
 		Cells:          rules.Cells(jobCells),
 		// A job without labels of its own shows its pods', those that prepareJob made too.
 		DefaultStored: true,
+		FieldRefused:  `field label %q not supported for Job`,
 		Fields: map[string]func(kinds.Object) string{
 			"status.successful": rules.Field(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
 		},

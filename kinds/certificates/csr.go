@@ -38,9 +38,10 @@ func signingRequest() *kinds.Kind {
 		PrepareUpdate:  rules.Do2(func(r, old *request) { r.Spec, r.Status = old.Spec, old.Status }),
 		Validate:       rules.Check(validateRequest),
 		ValidateUpdate: rules.Check2(validateRequestUpdate),
+		Reset:          []string{"spec", "status"},
 		Subresources: map[string]kinds.Subresource{
 			"approval": row.Part(prepareApproval, validateApproval, "spec", "status.certificate"),
-			"status":   row.Part(prepareStatus, validateRequestStatus, "spec"),
+			"status":   row.Part(prepareStatus, validateRequestStatus, "spec", "status.conditions"),
 		},
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),

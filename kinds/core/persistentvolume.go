@@ -47,10 +47,6 @@ func persistentVolume() *kinds.Kind {
 		rules.Wide(rules.Column("VolumeMode", spec["volumeMode"])),
 	}
 	k.Cells = rules.Cells(persistentVolumeCells)
-	// The bare "name" is an old mistake that clients may still use.
-	k.Fields = map[string]func(kinds.Object) string{
-		"name": rules.Field(func(pv *v1.PersistentVolume) string { return pv.Name }),
-	}
 	return k
 }
 

@@ -47,10 +47,6 @@ func persistentVolumeClaim() *kinds.Kind {
 		rules.Wide(rules.Column("VolumeMode", spec["volumeMode"])),
 	}
 	k.Cells = rules.Cells(persistentVolumeClaimCells)
-	// The bare "name" is an old mistake that clients may still use.
-	k.Fields = map[string]func(kinds.Object) string{
-		"name": rules.Field(func(c *v1.PersistentVolumeClaim) string { return c.Name }),
-	}
 	return k
 }
 

@@ -105,6 +105,7 @@ func resourceSlice() *kinds.Kind {
 		Cells: rules.Cells(func(s T, now time.Time) []any {
 			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, rules.Age(s.CreationTimestamp, now)}
 		}),
+		FieldRefused: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s",
 		Fields: map[string]func(kinds.Object) string{
 			resourcev1.ResourceSliceSelectorNodeName: rules.Field(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
 			resourcev1.ResourceSliceSelectorDriver:   rules.Field(func(s T) string { return s.Spec.Driver }),
