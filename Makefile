@@ -40,7 +40,7 @@ test-deps: deps
 	@command -v runc >/dev/null || ./install runc
 	@command -v crun >/dev/null || ./install crun
 	@command -v curl >/dev/null || ./install curl
-	@command -v docker >/dev/null || ./install docker.io
+	@command -v docker >/dev/null && command -v docker-compose >/dev/null || ./install docker.io docker-compose
 
 vm-deps:
 	@command -v qemu-system-x86_64 >/dev/null || ./install qemu-system-x86

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"skiff.dev/skiff/apiserver"
+	"skiff.dev/skiff/apiserver/custom/customtest"
 	"skiff.dev/skiff/kinds/all"
 	"skiff.dev/skiff/kinds/scheme"
 	"skiff.dev/skiff/store/mem"
@@ -267,3 +268,21 @@ func (c *counter) Write(b []byte) (int, error) {
 }
 
 var _ io.Writer = (*counter)(nil)
+
+// BenchmarkInstallDefinition installs definitions of custom resources beside 200 others.
+func BenchmarkInstallDefinition(b *testing.B) {
+	h := benchServer(b).Handler()
+	const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	n := 0
+	install := func() {
+		n++
+		do(b, h, "POST", path, "application/json", "application/json", mustJSON(b, customtest.Definition(n)))
+	}
+	for range 200 {
+		install()
+	}
+	defer cpu(b)()
+	for b.Loop() {
+		install()
+	}
+}

@@ -357,6 +357,7 @@ func (c *call) req() *objects.Request {
 	r := &objects.Request{
 		Kind: c.kind, Version: c.version, Namespace: c.info.Namespace, Name: c.info.Name,
 		User: c.user, Agent: c.r.UserAgent(), Warn: c.warn,
+		Answered: c.out.Media == codec.Protobuf && c.out.As == "" && codec.IsHub(c.version),
 	}
 	if c.audit != nil {
 		r.Annotate = c.annotate

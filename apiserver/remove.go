@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -97,7 +99,9 @@ func marked(kinds.Object, *metav1.DeleteOptions) bool { return true }
 func returnsDeleted(obj kinds.Object) bool {
 	switch obj.(type) {
 	case *corev1.Pod, *corev1.Service, *corev1.ServiceAccount, *corev1.PersistentVolume, *corev1.PersistentVolumeClaim,
-		*corev1.PodTemplate, *corev1.ResourceQuota:
+		*corev1.PodTemplate, *corev1.ResourceQuota,
+		*resourcev1.DeviceClass, *resourcev1.ResourceClaim, *resourcev1.ResourceClaimTemplate, *resourcev1.ResourceSlice,
+		*storagev1.CSIDriver, *storagev1.CSINode, *storagev1.StorageClass, *storagev1.VolumeAttachment, *storagev1.VolumeAttributesClass:
 		return true
 	}
 	return false

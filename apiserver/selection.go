@@ -98,11 +98,15 @@ func hasFields(k *kinds.Kind, v *kinds.Version) bool {
 // unknownField words the error as Kubernetes does: kinds with field labels of
 // their own and those with only the general ones differ.
 func unknownField(k *kinds.Kind, v *kinds.Version, name string) error {
+	if k.FieldUnknown != nil {
+		gvk := k.GVK()
+		if v != nil {
+			gvk.Group, gvk.Version = v.Group, v.Version
+		}
+		return apierrors.NewBadRequest(k.FieldUnknown(gvk, name))
+	}
 	if !hasFields(k, v) && k.Custom == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
-	}
-	if k.FieldRefused != "" {
-		return apierrors.NewBadRequest(fmt.Sprintf(k.FieldRefused, name))
 	}
 	return apierrors.NewBadRequest("field label not supported: " + name)
 }

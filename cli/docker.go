@@ -77,3 +77,12 @@ func (i instance) DockerSocket(fs *pflag.FlagSet) (string, error) {
 	}
 	return filepath.Join(i.dirs.Run, DockerSocket), nil
 }
+
+// settled shows Dirs to docker's commands where skiff's own flags are parsed.
+type settled struct{ dirs *Dirs }
+
+func (settled) AddFlags(*pflag.FlagSet) {}
+
+func (s settled) DockerSocket(*pflag.FlagSet) (string, error) {
+	return filepath.Join(s.dirs.Run, DockerSocket), nil
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"skiff.dev/skiff/cli/compose"
+	"skiff.dev/skiff/cli/docker"
 )
 
 // Default directories.
@@ -158,7 +159,9 @@ scheduler, node, network and DNS, with containers by crun or runc.`,
 	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"}, &cobra.Group{ID: dockerGroup, Title: "Containers and images of this machine, with docker's flags and output:"})
 	root.AddCommand(verbs...)
 	root.AddCommand(statusCommand(dirs), imageCommand(dirs), kubectlHelp())
-	root.AddCommand(compose.Command(func() string { return filepath.Join(dirs.Run, DockerSocket) }))
+	root.AddCommand(compose.Command(func() string { return filepath.Join(dirs.Run, DockerSocket) }, func(ctx context.Context, args ...string) int {
+		return docker.Run(ctx, docker.Options{Name: "skiff docker", Args: args, Instance: settled{dirs}})
+	}))
 	root.AddCommand(dockerHelp(dirs)...)
 	for _, c := range root.Commands() {
 		if c.GroupID == "" {

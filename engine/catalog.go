@@ -26,6 +26,12 @@ type Catalog interface {
 	// last of an image that a container uses is refused with ErrInUse, unless o allows
 	// it; its content stays until the container is gone in any case.
 	Untag(ctx context.Context, records []ImageRecord, o UntagOptions) error
+	// Drop deletes the content of one manifest that target, an index, lists; what other
+	// images consist of stays. It is refused with ErrInUse while a container uses it.
+	Drop(ctx context.Context, target imagespec.Descriptor, manifest digest.Digest) error
+	// Blob reads a small piece of content and verifies its digest. What is not here is
+	// ErrNotFound.
+	Blob(ctx context.Context, d imagespec.Descriptor) ([]byte, error)
 }
 
 // ImageRecord is one name of an image.

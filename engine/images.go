@@ -33,7 +33,11 @@ type Images interface {
 
 // PullOptions for one pull.
 type PullOptions struct {
-	Credentials func(host string) (user, secret string, err error) // nil: anonymous
+	// Credentials are for the registry of the reference alone; nil is anonymous. An
+	// empty user means that secret is an identity token.
+	Credentials func(host string) (user, secret string, err error)
+	// Token is a bearer token in place of credentials; nil or "" is none.
+	Token func(host string) string
 	// Insecure allows plain HTTP and unverified TLS. Localhost is always allowed
 	// plain HTTP.
 	Insecure bool

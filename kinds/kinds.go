@@ -62,6 +62,9 @@ type Kind struct {
 	// DefaultStored runs Default once more on what is stored, for a kind where it looks
 	// at what PrepareCreate or PrepareUpdate filled in.
 	DefaultStored bool
+	// Settle gives an object that is about to be stored the form in which it comes back
+	// from the store, after ownership of fields was noted.
+	Settle func(obj Object)
 	// PrepareCreate drops what a creator may not set (status, ...) before defaults
 	// of identity are given, as the kind's create strategy in Kubernetes does.
 	PrepareCreate func(obj Object)
@@ -92,6 +95,10 @@ type Kind struct {
 	// request asks for (nil: nothing asked); 0 deletes at once. A nil func means 0.
 	Grace func(obj Object, asked *int64) int64
 
+	// Reset are the paths that no write of the object itself may own; nil: status, if
+	// that is a subresource.
+	Reset []string
+
 	// Subresources by name: "status", "scale", "log", ...
 	Subresources map[string]Subresource
 
@@ -100,12 +107,10 @@ type Kind struct {
 	Cells   func(obj Object, now time.Time) []any
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields map[string]func(obj Object) string
-	// Reset are the paths of managed fields that a write of the object itself may not
-	// own (see Subresource.Reset); nil: the status, where that is a subresource.
-	Reset []string
-	// FieldRefused words a field that is not selectable, %s, where Kubernetes has words
-	// for this kind alone.
-	FieldRefused string
+
+	// FieldUnknown words that a label is none of Fields, for a kind with words of its
+	// own; gvk is the form that was asked for.
+	FieldUnknown func(gvk schema.GroupVersionKind, label string) string
 
 	// FromCache gives an object as the API server's cache holds it the form of this
 	// row, ToCache the other way; both leave their argument alone and may return it.

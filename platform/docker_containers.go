@@ -84,6 +84,11 @@ func (c *commitSource) Source(ctx context.Context, name string) (*images.Source,
 	}, nil
 }
 
+// References implements images.Containers.
+func (c *commitSource) References(context.Context) map[string]string {
+	return c.a.Load().ImageReferences()
+}
+
 // volumeUser shows the volumes to containers.
 type volumeUser struct{ s *volumes.Store }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -116,11 +117,29 @@ func (p *process) start(ctx context.Context, s *stepper) error {
 			return err
 		}
 	}
-	// Most of the program's pages were read by the start alone.
+	// Most of the program's pages were read by the start alone, or by what it has left
+	// to do.
+	p.forgetStart()
+	p.component("settling", func(ctx context.Context) error {
+		select {
+		case <-time.After(settled):
+			debug.FreeOSMemory() // garbage of the start, which nothing would collect for a while
+			p.forgetStart()
+			<-ctx.Done()
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	})
+	return nil
+}
+
+// settled is how long after its start a process has done what is done once.
+const settled = 45 * time.Second
+
+func (p *process) forgetStart() {
 	if err := resident.Drop(); err != nil {
 		p.tel.For("platform").Log.Warn("memory of the start is kept", "err", err)
 	}
-	return nil
 }
 
 // ofNodes are the steps that a control plane alone leaves out.

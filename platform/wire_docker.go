@@ -71,10 +71,14 @@ func (p *process) dockerSystem(events *event.Hub, log *slog.Logger) (*system.Opt
 	if err != nil {
 		return nil, err
 	}
+	registries, err := p.cfg.registries()
+	if err != nil {
+		return nil, err
+	}
 	path, version := p.engine.Runtime()
 	return &system.Options{
-		Version: Version, Root: p.cfg.Data, Events: events, Log: log,
-		Registries: &system.Hosts{Agent: "skiff/" + Version},
+		Version: Version, Root: filepath.Join(p.cfg.Data, "docker"), Events: events, Log: log,
+		Registries: &system.Hosts{Agent: "skiff/" + Version, Mirrors: registries.Mirrors["docker.io"], Insecure: registries.Insecure},
 		Runtime:    "runc", RuntimePath: path, RuntimeVersion: version,
 		NetworkDrivers: []string{"bridge", "host", "null"}, LogDrivers: []string{"json-file"},
 		Firewall: "nftables", CgroupVersion: groups.Version(),

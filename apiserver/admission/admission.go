@@ -61,7 +61,9 @@ type Request struct {
 	// *DeleteOptions; may be nil.
 	Options runtime.Object
 	DryRun  bool
-	User    *auth.User
+	// Patch says that an Update of an object was sent as a patch.
+	Patch bool
+	User  *auth.User
 
 	// Together is what has to be stored with the object, in the same transaction, or
 	// not at all. Validators add to it; nothing of it is stored for a dry run.

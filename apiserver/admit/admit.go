@@ -32,7 +32,7 @@ func Default(o Options) admission.Chain {
 	c := admission.Chain{
 		&LimitRanger{}, &ServiceAccount{}, &NodeRestriction{Authorizer: o.Authorizer}, TaintNodes{}, NewPodSecurity(),
 		&Priority{}, DefaultTolerations{}, &DefaultStorageClass{}, InUseProtection{}, &ClaimResize{}, &RuntimeClass{}, &DefaultIngressClass{},
-		&PodResize{},
+		&PodResize{}, &DeviceAccess{Authorizer: o.Authorizer},
 	}
 	if o.OldVersions {
 		c = append(admission.Chain{&PodPreset{}}, c...)

@@ -73,6 +73,24 @@ func (e *Entry) body(m codec.Media, v *kinds.Version, keep bool) ([]byte, error)
 	return body, nil
 }
 
+// Encoded gives the entry its encoding in the hub's version, which somebody had made; nil
+// is none.
+func (e *Entry) Encoded(m codec.Media, body []byte) {
+	if body == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.encs {
+		if e.encs[i].media == m && e.encs[i].version == nil {
+			return
+		}
+	}
+	if e.cache.room(len(body)) {
+		e.encs = append(e.encs, encoding{m, nil, body})
+	}
+}
+
 // room counts n bytes of encodings and tells whether they may stay. A nil cache has
 // room for everything.
 func (c *Cache) room(n int) bool {

@@ -54,6 +54,7 @@ type Options struct {
 type Registry struct {
 	opt  Options
 	kind *kinds.Kind // of the definitions; nil: this server has none
+	lean *kinds.Kind // the same without schemas, for what changes none
 	defs *cache.Kind
 
 	index atomic.Pointer[index]
@@ -130,6 +131,7 @@ func New(o Options) *Registry {
 	r.index.Store(&index{})
 	if k, ok := o.Table.ByResource(Resource); ok {
 		r.kind, r.defs = k, o.Cache.Of(k)
+		r.lean = r.leanKind()
 	}
 	return r
 }
@@ -507,15 +509,41 @@ func (r *Registry) others(name, group string) []string {
 	return out
 }
 
+// leanKind is the kind of the definitions for writes that leave schemas alone: they
+// are neither unpacked nor packed again.
+func (r *Registry) leanKind() *kinds.Kind {
+	k := *r.kind
+	k.FromCache = func(obj kinds.Object) (kinds.Object, error) {
+		if p, ok := obj.(*definitions.Packed); ok {
+			return p.Slim(), nil
+		}
+		return obj, nil
+	}
+	k.ToCache = func(obj kinds.Object) (kinds.Object, error) {
+		c, ok := obj.(*crd)
+		if !ok {
+			return obj, nil
+		}
+		// Where this is another state than the one that c comes from, the store refuses c.
+		if e := r.defs.Get("", c.Name); e != nil {
+			if p, ok := e.Object.(*definitions.Packed); ok {
+				return p.With(c), nil
+			}
+		}
+		return nil, fmt.Errorf("custom: the definition %s has no schemas to keep", c.Name)
+	}
+	return &k
+}
+
 // writeStatus stores c's status unless the definition has moved on, which brings it
 // here again.
 func (r *Registry) writeStatus(ctx context.Context, next *crd) error {
-	c, err := r.definition(next.Name)
+	c, err := r.slimOf(next.Name)
 	if err != nil || c == nil || c.ResourceVersion != next.ResourceVersion {
 		return err
 	}
 	c.Status = next.Status
-	req := &objects.Request{Kind: r.kind, Name: c.Name, Sub: "status", User: r.opt.User, Agent: r.opt.Agent}
+	req := &objects.Request{Kind: r.lean, Name: c.Name, Sub: "status", User: r.opt.User, Agent: r.opt.Agent}
 	_, _, err = r.opt.Engine.Update(ctx, req, c, &metav1.UpdateOptions{})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || errors.Is(err, context.Canceled) {
 		return nil

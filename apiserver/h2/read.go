@@ -241,7 +241,7 @@ func (c *conn) headers(f *http2.HeadersFrame) error {
 	}
 	c.streams[id] = st
 	c.running++
-	go st.run(h, r)
+	start(job{st, h, r})
 	return nil
 }
 

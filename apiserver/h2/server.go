@@ -9,7 +9,7 @@
 // out together. Frames and header fields are those of golang.org/x/net/http2 and its
 // hpack.
 //
-// One goroutine reads a connection, one more runs each handler; there are no others.
+// One goroutine reads a connection, one more runs each handler (workers.go).
 // Everything of a connection that both touch is under one lock (conn.mu), which
 // nobody holds while writing to the network.
 package h2

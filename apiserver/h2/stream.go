@@ -91,7 +91,7 @@ func (st *stream) give(n int) {
 	}
 }
 
-// run is the goroutine of the handler.
+// run calls the handler; it is what a worker does.
 func (st *stream) run(h http.Handler, r *http.Request) {
 	st.response.begin(r.Method)
 	done := false

@@ -150,9 +150,7 @@ func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, 
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
 
-	if r.Kind.DefaultStored {
-		r.Kind.Default(obj)
-	}
+	settle(r, obj)
 	if there := kc.Get(r.Namespace, obj.GetName()); there != nil && (dry || e.current(there)) {
 		return nil, alreadyExists(r, obj, there, generated)
 	}
@@ -164,6 +162,16 @@ func (e *Engine) admitCreation(ctx context.Context, kc *cache.Kind, r *Request, 
 		return nil, alreadyExists(r, obj, kc.Get(r.Namespace, obj.GetName()), generated)
 	}
 	return entry, err
+}
+
+// settle gives obj the form in which it will come back from the store.
+func settle(r *Request, obj kinds.Object) {
+	if r.Kind.DefaultStored {
+		r.Kind.Default(obj)
+	}
+	if r.Kind.Settle != nil {
+		r.Kind.Settle(obj)
+	}
 }
 
 // current tells whether the cache is up to date, so that what it says need not be

@@ -87,6 +87,9 @@ type Request struct {
 	Warn      func(text string)
 	// Annotate gets what admission wants audit to record; may be nil.
 	Annotate func(admission.AuditAnnotation)
+	// Answered says that the outcome will be told as protobuf of the hub's version,
+	// which need not be encoded again.
+	Answered bool
 	// Admitted says that the request was judged as another one already: an eviction
 	// that deletes. It is not judged again.
 	Admitted bool
@@ -286,6 +289,9 @@ func (e *Engine) put(ctx context.Context, kc *cache.Kind, r *Request, obj kinds.
 		// read everything again. Nobody else has seen it, then.
 		entry.Key, entry.Revision = cache.Key(obj.GetNamespace(), obj.GetName()), rev
 		entry.Object.SetResourceVersion(strconv.FormatInt(rev, 10))
+	}
+	if r.Answered {
+		entry.Encoded(codec.Protobuf, codec.Revise(value, strconv.FormatInt(rev, 10)))
 	}
 	return entry, nil
 }

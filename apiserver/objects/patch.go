@@ -66,6 +66,7 @@ func (e *Engine) Patch(ctx context.Context, r *Request, pt types.PatchType, data
 		allowCreate: pt == types.ApplyPatchType && r.Sub == "",
 		options:     &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager, FieldValidation: o.FieldValidation},
 		dry:         dryRun(o.DryRun),
+		patch:       true,
 	})
 }
 

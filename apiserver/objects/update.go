@@ -34,6 +34,8 @@ type change struct {
 	allowCreate bool
 	options     runtime.Object
 	dry         bool
+	// patch says that the client sent a patch.
+	patch bool
 	// quiet leaves Warnings out that a repeated attempt has told before.
 	quiet bool
 }
@@ -168,9 +170,7 @@ func (e *Engine) changeOnce(ctx context.Context, kc *cache.Kind, r *Request, c *
 	if err := e.validate(ctx, r, a); err != nil {
 		return nil, false, err
 	}
-	if r.Kind.DefaultStored {
-		r.Kind.Default(obj)
-	}
+	settle(r, obj)
 	if deleteNow(obj, old.Object) && gone(r, obj) {
 		if c.dry {
 			entry, err := answer(r, obj, 0)
@@ -200,6 +200,7 @@ func (e *Engine) admitChange(ctx context.Context, r *Request, c *change, old *ca
 			return nil, nil, err
 		}
 		a := e.admission(r, admission.Update, obj, old.Object, c.options, c.dry)
+		a.Patch = c.patch
 		err = e.mutate(ctx, r, a)
 		if err == nil {
 			err = ensureNamespace(r, a.Object)

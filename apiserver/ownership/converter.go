@@ -126,7 +126,9 @@ func resetSet(k *kinds.Kind, sub string) *fieldpath.Set {
 		if paths == nil && sub == "status" {
 			paths = []string{"spec"}
 		}
-	} else if paths = k.Reset; paths == nil && k.Subresources["status"].Verbs != nil {
+	} else if k.Reset != nil {
+		paths = k.Reset
+	} else if _, ok := k.Subresources["status"]; ok {
 		paths = []string{"status"}
 	}
 	if len(paths) == 0 {

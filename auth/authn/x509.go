@@ -26,6 +26,8 @@ type Certificates struct {
 	roots func() *x509.CertPool
 	now   func() time.Time
 	seen  *recent.Map[[32]byte, known]
+	// leaves finds what seen has without hashing, by the certificates of connections.
+	leaves *recent.Map[*x509.Certificate, known]
 }
 
 type known struct {
@@ -40,7 +42,7 @@ func NewCertificates(roots func() *x509.CertPool, now func() time.Time) *Certifi
 	if now == nil {
 		now = time.Now
 	}
-	return &Certificates{roots, now, recent.New[[32]byte, known](1024)}
+	return &Certificates{roots, now, recent.New[[32]byte, known](1024), recent.New[*x509.Certificate, known](1024)}
 }
 
 // Authenticate implements auth.Authenticator.
@@ -50,8 +52,12 @@ func (c *Certificates) Authenticate(r *http.Request) (*auth.User, bool, error) {
 	}
 	leaf := r.TLS.PeerCertificates[0]
 	roots, now := c.roots(), c.now()
+	if k, ok := c.leaves.Get(leaf); ok && k.roots == roots && now.Before(k.until) {
+		return k.user, k.user != nil, nil
+	}
 	sum := sha256.Sum256(leaf.Raw)
 	if k, ok := c.seen.Get(sum); ok && k.roots == roots && now.Before(k.until) {
+		c.leaves.Put(leaf, k)
 		return k.user, k.user != nil, nil
 	}
 	until, err := verifyClient(r.TLS.PeerCertificates, roots, now)
@@ -64,6 +70,7 @@ func (c *Certificates) Authenticate(r *http.Request) (*auth.User, bool, error) {
 		return nil, false, err
 	}
 	c.seen.Put(sum, known{u, roots, until})
+	c.leaves.Put(leaf, known{u, roots, until})
 	return u, u != nil, nil
 }
 

@@ -22,6 +22,7 @@ import (
 // actor carries out plans for one project on one engine.
 type actor struct {
 	d         docker
+	docker    Docker
 	p         *types.Project // nil where only labels are known
 	name      string
 	separator string
@@ -44,6 +45,9 @@ const parallel = 16
 func (a *actor) carryOut(ctx context.Context, p *plan.Plan) error {
 	for _, w := range p.Warnings {
 		a.say.warn(w)
+	}
+	for _, name := range p.Kept {
+		a.say.say("Container", name, "Running")
 	}
 	for _, act := range p.Prepare {
 		if err := a.do(ctx, act); err != nil {

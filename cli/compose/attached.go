@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +54,9 @@ type attachment struct {
 	follows sync.WaitGroup
 	running map[string]followed // by identifier: what is waited for
 	code    int
+	// ended is when the last run of a container ended: what it said until then is not
+	// shown.
+	ended map[string]string
 	// seen are the containers whose start was told, awaited those that the plan
 	// started and that ended before that: what is told of them is still to come.
 	seen, awaited map[string]bool
@@ -76,16 +81,16 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 		return fmt.Errorf("no such service: %s", f.codeFrom)
 	}
 	at := &attachment{
-		seen: map[string]bool{}, awaited: map[string]bool{},
+		seen: map[string]bool{}, awaited: map[string]bool{}, ended: map[string]string{},
 		act: act, flags: f, show: attachable(act.p, services, f), running: map[string]followed{},
 		print: newPrinter(s.out, s.err, a.colour(s, f.noColour), !f.noPrefix),
 	}
 	happens := act.d.Events(ctx, client.EventsListOptions{Filters: make(client.Filters).Add("type", "container").Add("label", spec.LabelProject+"="+act.name)})
-	started := make(chan error, 1)
-	go func() { started <- act.carryOut(ctx, todo) }()
 	if err := at.already(ctx); err != nil {
-		return err
+		return unreachable(err)
 	}
+	started := make(chan error, 1)
+	go func() { started <- at.begin(ctx, todo, s) }()
 	up := false
 	for {
 		select {
@@ -103,6 +108,7 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 				return err
 			}
 			if stop {
+				fmt.Fprintln(s.err, "Aborting on container exit...")
 				return at.abort(ctx, signals)
 			}
 		case err := <-happens.Err:
@@ -121,15 +127,44 @@ func (a *app) upAttached(cmd *cobra.Command, act *actor, todo *plan.Plan, servic
 	}
 }
 
+// begin carries out the plan. From the first start on the containers speak.
+func (at *attachment) begin(ctx context.Context, todo *plan.Plan, s streams) error {
+	making, starting := *todo, plan.Plan{Start: todo.Start, Finish: todo.Finish}
+	making.Start, making.Finish = nil, nil
+	if err := at.act.carryOut(ctx, &making); err != nil {
+		return err
+	}
+	var names []string
+	err := at.each(ctx, func(c container.Summary) {
+		names = append(names, label(at.act.name, at.act.separator, nameOf(c)))
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	fmt.Fprintln(s.out, "Attaching to "+strings.Join(names, ", "))
+	silent := *at.act
+	silent.say = &progress{out: at.act.say.out, quiet: true}
+	return silent.carryOut(ctx, &starting)
+}
+
 // already follows containers that run before anything is started: what they said
 // before is not shown.
 func (at *attachment) already(ctx context.Context) error {
 	return at.each(ctx, func(c container.Summary) {
 		if c.State == container.StateRunning {
 			at.follow(ctx, c.ID, nameOf(c), client.ContainerLogsOptions{Follow: true, Tail: "0"})
+			return
+		}
+		got, err := at.act.d.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+		if err == nil && got.Container.State != nil && got.Container.State.FinishedAt != never {
+			at.ended[c.ID] = got.Container.State.FinishedAt
 		}
 	})
 }
+
+// never is the time of what has not happened.
+const never = "0001-01-01T00:00:00Z"
 
 // catchUp looks for what events have not told yet, once all is started.
 func (at *attachment) catchUp(ctx context.Context, todo *plan.Plan) error {
@@ -144,7 +179,7 @@ func (at *attachment) catchUp(ctx context.Context, todo *plan.Plan) error {
 		switch {
 		case followed || at.seen[c.ID]:
 		case c.State == container.StateRunning || c.State == container.StateRestarting:
-			at.follow(ctx, c.ID, nameOf(c), client.ContainerLogsOptions{Follow: true})
+			at.follow(ctx, c.ID, nameOf(c), client.ContainerLogsOptions{Follow: true, Since: at.ended[c.ID]})
 		case started[nameOf(c)]:
 			at.awaited[c.ID] = true
 		}
@@ -191,47 +226,37 @@ func (at *attachment) event(ctx context.Context, m events.Message) (stop bool, e
 		at.seen[m.Actor.ID] = true
 		delete(at.awaited, m.Actor.ID)
 		if _, ok := at.running[m.Actor.ID]; !ok && at.show[service] {
-			since := fmt.Sprintf("%d.%09d", m.TimeNano/int64(time.Second), m.TimeNano%int64(time.Second))
-			if at.first(ctx, m.Actor.ID) {
-				since = ""
-			}
-			at.follow(ctx, m.Actor.ID, m.Actor.Attributes["name"], client.ContainerLogsOptions{Follow: true, Since: since})
+			at.follow(ctx, m.Actor.ID, m.Actor.Attributes["name"], client.ContainerLogsOptions{Follow: true, Since: at.ended[m.Actor.ID]})
 		}
 	case events.ActionDie:
 		was, shown := at.running[m.Actor.ID]
 		delete(at.running, m.Actor.ID)
+		at.ended[m.Actor.ID] = fmt.Sprintf("%d.%09d", m.TimeNano/int64(time.Second), m.TimeNano%int64(time.Second))
 		code, _ := strconv.Atoi(m.Actor.Attributes["exitCode"])
-		if shown {
-			at.follows.Go(func() {
-				<-was.said
+		tell := func() {
+			if shown {
+				<-was.said // the end of the container is the end of what it says
 				at.print.note(was.label, fmt.Sprintf("exited with code %d", code))
-			})
+			}
 		}
 		if service == at.flags.codeFrom {
 			at.code = code
 		}
-		if at.again(ctx, m.Actor.ID) {
-			return false, nil
-		}
-		switch {
-		case at.flags.codeFrom != "" || at.flags.abort:
+		if at.ends(code) && !at.again(ctx, m.Actor.ID) {
+			tell()
 			if at.flags.codeFrom == "" {
 				at.code = code
 			}
 			return true, nil
-		case at.flags.abortFailure && code != 0:
-			at.code = code
-			return true, nil
 		}
+		at.follows.Go(tell)
 	}
 	return false, nil
 }
 
-// first tells whether a container was never started before, so that all its logs
-// are new.
-func (at *attachment) first(ctx context.Context, id string) bool {
-	got, err := at.act.d.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-	return err == nil && got.Container.RestartCount == 0 && got.Container.State != nil && (got.Container.State.FinishedAt == "" || got.Container.State.FinishedAt == "0001-01-01T00:00:00Z")
+// ends tells whether all has to stop when a container ends with a code.
+func (at *attachment) ends(code int) bool {
+	return at.flags.codeFrom != "" || at.flags.abort || (at.flags.abortFailure && code != 0)
 }
 
 // again tells whether the engine starts a container again by its restart policy.
@@ -282,6 +307,17 @@ func running(e plan.Exists) plan.Exists {
 	return e
 }
 
+// wanted is what `up --wait` waits for: that a service runs or is healthy, or that it
+// has done its work where others wait for that.
+func wanted(p *types.Project, service string) string {
+	for _, s := range p.Services {
+		if s.DependsOn[service].Condition == types.ServiceConditionCompletedSuccessfully {
+			return types.ServiceConditionCompletedSuccessfully
+		}
+	}
+	return runningOrHealthy
+}
+
 // waitAll waits until every service runs or is healthy.
 func (a *actor) waitAll(ctx context.Context, p *types.Project, limit time.Duration) error {
 	if limit > 0 {
@@ -291,7 +327,7 @@ func (a *actor) waitAll(ctx context.Context, p *types.Project, limit time.Durati
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for name := range p.Services {
-		g.Go(func() error { return a.holds(gctx, name, runningOrHealthy) })
+		g.Go(func() error { return a.holds(gctx, name, wanted(p, name)) })
 	}
 	err := g.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {

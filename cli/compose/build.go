@@ -1,45 +1,43 @@
 package compose
 
 import (
-	"archive/tar"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/containerd/platforms"
-	"github.com/docker/cli/cli/config"
-	"github.com/docker/go-units"
-	"github.com/moby/go-archive"
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/registry"
-	"github.com/moby/moby/client"
-	"github.com/moby/moby/client/pkg/jsonmessage"
-	"github.com/moby/patternmatcher/ignorefile"
 
+	"skiff.dev/skiff/cli/compose/plan"
 	"skiff.dev/skiff/cli/compose/spec"
 )
+
+// Docker runs one of docker's own commands on the engine that compose speaks to and
+// returns its exit code.
+type Docker func(ctx context.Context, args ...string) int
 
 // buildFlags are those of `build` and `up --build`.
 type buildFlags struct {
 	noCache, pull, quiet, push bool
-	args                       []string
-	memory                     string
+	args, ssh                  []string
+	memory, provenance, sbom   string
 }
 
 // buildAll builds images one after the other, so that what is told stays readable;
-// the engine uses all cores for each.
+// the engine uses all cores for each. One that is a context of another comes first.
 func (a *actor) buildAll(ctx context.Context, services []types.ServiceConfig, f buildFlags) error {
-	for _, s := range services {
-		ref := spec.Image(a.p.Name, s, a.separator)
+	order, err := buildOrder(a.p, services)
+	if err != nil {
+		return err
+	}
+	for _, s := range order {
+		ref := a.imageRef(s)
 		if err := a.say.step("Image", ref, "Building", "Built", func() error { return a.build(ctx, s, ref, f) }); err != nil {
 			return fmt.Errorf("build service %q: %w", s.Name, err)
 		}
@@ -47,51 +45,81 @@ func (a *actor) buildAll(ctx context.Context, services []types.ServiceConfig, f 
 	return nil
 }
 
-func (a *actor) build(ctx context.Context, s types.ServiceConfig, ref string, f buildFlags) error {
-	b := s.Build
-	if err := buildable(b); err != nil {
-		return err
+// buildOrder adds the services whose images are contexts of others and puts each
+// behind those it needs.
+func buildOrder(p *types.Project, services []types.ServiceConfig) ([]types.ServiceConfig, error) {
+	all, needs := p.AllServices(), map[string][]string{}
+	var add func(types.ServiceConfig) error
+	add = func(s types.ServiceConfig) error {
+		if _, known := needs[s.Name]; known {
+			return nil
+		}
+		needs[s.Name] = nil
+		for _, from := range s.Build.AdditionalContexts {
+			name, ok := strings.CutPrefix(from, types.ServicePrefix)
+			if !ok {
+				continue
+			}
+			of, ok := all[name]
+			if !ok || of.Build == nil {
+				return fmt.Errorf("service %q: the context %q is no service that is built", s.Name, from)
+			}
+			needs[s.Name] = append(needs[s.Name], name)
+			if err := add(of); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	options, err := buildOptions(a.p, s, ref, f)
+	for _, s := range services {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	names, err := plan.Order(needs)
+	if err != nil {
+		return nil, err
+	}
+	var out []types.ServiceConfig
+	for _, name := range names {
+		out = append(out, all[name])
+	}
+	return out, nil
+}
+
+// build is docker's build with the arguments that say what the file says.
+func (a *actor) build(ctx context.Context, s types.ServiceConfig, ref string, f buildFlags) error {
+	f.quiet = f.quiet || a.say.quiet
+	args, err := buildArgs(a.p, s, ref, a.separator, f)
 	if err != nil {
 		return err
 	}
-	var content io.Reader
-	if remote(b.Context) {
-		options.RemoteContext = b.Context
-		options.Dockerfile = b.Dockerfile
-	} else {
-		archive, name, err := buildContext(b)
+	if s.Build.DockerfileInline != "" {
+		dir, err := os.MkdirTemp("", "skiff-compose-")
 		if err != nil {
 			return err
 		}
-		defer archive.Close()
-		content, options.Dockerfile = archive, name
-	}
-	got, err := a.d.ImageBuild(ctx, content, options)
-	if err != nil {
-		return err
-	}
-	out := a.say.out
-	if f.quiet || a.say.quiet {
-		out = io.Discard
-	}
-	return errors.Join(jsonmessage.DisplayStream(got.Body, out), got.Body.Close())
-}
-
-// buildable names what the build endpoint cannot carry, instead of leaving it out
-// silently.
-func buildable(b *types.BuildConfig) error {
-	for name, set := range map[string]bool{
-		"secrets": len(b.Secrets) > 0, "ssh": len(b.SSH) > 0, "additional_contexts": len(b.AdditionalContexts) > 0,
-	} {
-		if set {
-			return fmt.Errorf("build.%s needs a session with the builder: build the image with `docker buildx build` and name it with image", name)
+		defer os.RemoveAll(dir)
+		file := filepath.Join(dir, "Dockerfile")
+		if err := os.WriteFile(file, []byte(s.Build.DockerfileInline), 0o600); err != nil {
+			return err
 		}
+		args = slices.Insert(args, 1, "--file", file)
+	}
+	for _, name := range secretVariables(a.p, s) {
+		// They may come from an env file; the build command looks in the environment,
+		// not in its arguments, which others can read.
+		if err := os.Setenv(name, a.p.Environment[name]); err != nil {
+			return err
+		}
+	}
+	if code := a.docker(ctx, args...); code != 0 {
+		return fmt.Errorf("the build of %s ended with exit code %d", ref, code)
 	}
 	return nil
 }
 
+// remote tells a context that the engine fetches.
 func remote(context string) bool {
 	if strings.HasPrefix(context, "git@") || strings.HasPrefix(context, "github.com/") {
 		return true
@@ -100,167 +128,145 @@ func remote(context string) bool {
 	return err == nil && u.Host != "" && slices.Contains([]string{"http", "https", "git", "ssh"}, u.Scheme)
 }
 
-func buildOptions(p *types.Project, s types.ServiceConfig, ref string, f buildFlags) (client.ImageBuildOptions, error) {
+// buildArgs are the arguments of `docker build` for a service. A Dockerfile that is
+// written in the compose file is left to the caller.
+func buildArgs(p *types.Project, s types.ServiceConfig, ref, separator string, f buildFlags) ([]string, error) {
 	b := s.Build
-	o := client.ImageBuildOptions{
-		Tags: append([]string{ref}, b.Tags...), NoCache: b.NoCache || f.noCache, PullParent: b.Pull || f.pull,
-		Remove: true, Isolation: container.Isolation(b.Isolation), NetworkMode: b.Network, ShmSize: int64(b.ShmSize),
-		CacheFrom: b.CacheFrom, ExtraHosts: b.ExtraHosts.AsList(":"), Target: b.Target,
-		BuildArgs: map[string]*string{}, Labels: map[string]string{},
+	args := []string{"build"}
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			args = append(args, "--"+flag, v)
+		}
 	}
-	for k, v := range b.Labels {
-		o.Labels[k] = v
+	one := func(flag, v string) {
+		if v != "" {
+			add(flag, v)
+		}
 	}
-	o.Labels[spec.LabelProject] = p.Name
-	o.Labels[spec.LabelService] = s.Name
-	o.Labels[spec.LabelVersion] = spec.ComposeVersion
-	maps.Copy(o.BuildArgs, b.Args.Resolve(p.Environment.Resolve))
+	on := func(flag string, is bool) {
+		if is {
+			args = append(args, "--"+flag)
+		}
+	}
+	if b.Privileged {
+		return nil, fmt.Errorf("build.privileged: builds have no privileges here")
+	}
+	for _, e := range b.Entitlements {
+		if e != "network.host" {
+			return nil, fmt.Errorf("build.entitlements: %s is not granted here", e)
+		}
+	}
+	if b.Dockerfile != "" && b.DockerfileInline == "" {
+		file := b.Dockerfile
+		if !filepath.IsAbs(file) && !remote(b.Context) {
+			file = filepath.Join(b.Context, file)
+		}
+		add("file", file)
+	}
+	add("tag", append([]string{ref}, b.Tags...)...)
+	for _, k := range slices.Sorted(maps.Keys(b.Args)) {
+		if v := b.Args[k]; v != nil {
+			add("build-arg", k+"="+*v)
+		} else if v, ok := p.Environment[k]; ok {
+			add("build-arg", k+"="+v)
+		}
+	}
 	for _, arg := range f.args {
-		k, v, given := strings.Cut(arg, "=")
-		if !given {
-			v = p.Environment[k]
+		if k, _, given := strings.Cut(arg, "="); !given {
+			arg = k + "=" + p.Environment[k]
 		}
-		o.BuildArgs[k] = &v
+		add("build-arg", arg)
 	}
-	for name, u := range b.Ulimits {
-		soft, hard := int64(u.Soft), int64(u.Hard)
+	labels := map[string]string{}
+	maps.Copy(labels, b.Labels)
+	labels[spec.LabelProject], labels[spec.LabelService], labels[spec.LabelVersion] = p.Name, s.Name, spec.ComposeVersion
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		add("label", k+"="+labels[k])
+	}
+	one("target", b.Target)
+	one("network", b.Network)
+	one("isolation", b.Isolation)
+	one("memory", f.memory)
+	if b.ShmSize > 0 {
+		add("shm-size", strconv.FormatInt(int64(b.ShmSize), 10))
+	}
+	on("no-cache", b.NoCache || f.noCache)
+	add("no-cache-filter", b.NoCacheFilter...)
+	on("pull", b.Pull || f.pull)
+	add("cache-from", b.CacheFrom...)
+	add("cache-to", b.CacheTo...)
+	add("add-host", b.ExtraHosts.AsList("=")...)
+	platforms := []string(b.Platforms)
+	if len(platforms) == 0 && s.Platform != "" {
+		platforms = []string{s.Platform}
+	}
+	one("platform", strings.Join(platforms, ","))
+	for _, name := range slices.Sorted(maps.Keys(b.Ulimits)) {
+		u := b.Ulimits[name]
 		if u.Single != 0 {
-			soft, hard = int64(u.Single), int64(u.Single)
-		}
-		o.Ulimits = append(o.Ulimits, &units.Ulimit{Name: name, Soft: soft, Hard: hard})
-	}
-	if f.memory != "" {
-		n, err := units.RAMInBytes(f.memory)
-		if err != nil {
-			return o, fmt.Errorf("memory: %w", err)
-		}
-		o.Memory = n
-	}
-	names := []string(b.Platforms)
-	if len(names) == 0 && s.Platform != "" {
-		names = []string{s.Platform}
-	}
-	for _, name := range names {
-		platform, err := platforms.Parse(name)
-		if err != nil {
-			return o, err
-		}
-		o.Platforms = append(o.Platforms, platform)
-	}
-	auths, err := allAuths()
-	o.AuthConfigs = auths
-	return o, err
-}
-
-func allAuths() (map[string]registry.AuthConfig, error) {
-	file, err := config.Load(config.Dir())
-	if err != nil {
-		return nil, err
-	}
-	all, err := file.GetAllCredentials()
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
-	}
-	out := map[string]registry.AuthConfig{}
-	for host, auth := range all {
-		out[host] = registry.AuthConfig{
-			Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
-			ServerAddress: auth.ServerAddress, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
-		}
-	}
-	return out, nil
-}
-
-// buildContext is the archive of a build and the name of the Dockerfile in it. A
-// Dockerfile that is written in the compose file or lies outside the context comes
-// in under a name of its own.
-func buildContext(b *types.BuildConfig) (io.ReadCloser, string, error) {
-	st, err := os.Stat(b.Context)
-	if err != nil {
-		return nil, "", fmt.Errorf("unable to prepare context: %w", err)
-	}
-	if !st.IsDir() {
-		return nil, "", fmt.Errorf("unable to prepare context: %s is not a directory", b.Context)
-	}
-	name := b.Dockerfile
-	if name == "" {
-		name = "Dockerfile"
-	}
-	var extra []byte
-	if b.DockerfileInline != "" {
-		extra, name = []byte(b.DockerfileInline), ".dockerfile.inline"
-	} else {
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(b.Context, name)
-		}
-		rel, err := filepath.Rel(b.Context, path)
-		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-			if extra, err = os.ReadFile(path); err != nil {
-				return nil, "", fmt.Errorf("failed to read dockerfile: %w", err)
-			}
-			name = ".dockerfile.outside"
+			add("ulimit", fmt.Sprintf("%s=%d", name, u.Single))
 		} else {
-			if _, err := os.Stat(path); err != nil {
-				return nil, "", fmt.Errorf("failed to read dockerfile: %w", err)
-			}
-			name = filepath.ToSlash(rel)
+			add("ulimit", fmt.Sprintf("%s=%d:%d", name, u.Soft, u.Hard))
 		}
 	}
-	exclude, err := ignored(b.Context, name)
-	if err != nil {
-		return nil, "", err
-	}
-	archive, err := archive.TarWithOptions(b.Context, &archive.TarOptions{ExcludePatterns: exclude, ChownOpts: &archive.ChownOpts{}})
-	if err != nil {
-		return nil, "", err
-	}
-	if extra != nil {
-		archive = prepend(archive, name, extra)
-	}
-	return archive, name, nil
-}
-
-// ignored are the patterns of .dockerignore, or of the one beside the Dockerfile;
-// those two files themselves always go along.
-func ignored(dir, dockerfile string) ([]string, error) {
-	for _, name := range []string{dockerfile + ".dockerignore", ".dockerignore"} {
-		f, err := os.Open(filepath.Join(dir, name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+	one("provenance", cmp.Or(f.provenance, b.Provenance))
+	one("sbom", cmp.Or(f.sbom, b.SBOM))
+	for _, k := range slices.Sorted(maps.Keys(b.AdditionalContexts)) {
+		from := b.AdditionalContexts[k]
+		if name, ok := strings.CutPrefix(from, types.ServicePrefix); ok {
+			from = "docker-image://" + spec.Image(p.Name, p.AllServices()[name], separator)
 		}
+		add("build-context", k+"="+from)
+	}
+	for _, key := range b.SSH {
+		arg := key.ID
+		if key.Path != "" {
+			arg += "=" + key.Path
+		}
+		add("ssh", arg)
+	}
+	add("ssh", f.ssh...)
+	for _, ref := range b.Secrets {
+		arg, err := secretArg(p, ref)
 		if err != nil {
 			return nil, err
 		}
-		patterns, err := ignorefile.ReadAll(f)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if len(patterns) > 0 {
-			patterns = append(patterns, "!"+name, "!"+dockerfile)
-		}
-		return patterns, nil
+		add("secret", arg)
 	}
-	return nil, nil
+	if f.quiet {
+		add("progress", "quiet")
+	}
+	return append(args, b.Context), nil
 }
 
-// prepend puts one more file in front of an archive.
-func prepend(archive io.ReadCloser, name string, content []byte) io.ReadCloser {
-	r, w := io.Pipe()
-	go func() {
-		t := tar.NewWriter(w)
-		err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(0, 0)})
-		if err == nil {
-			_, err = t.Write(content)
+// secretArg is a secret in the words of docker build: by a file or by the name of a
+// variable.
+func secretArg(p *types.Project, ref types.ServiceSecretConfig) (string, error) {
+	id := ref.Target
+	if id == "" {
+		id = ref.Source
+	}
+	secret, ok := p.Secrets[ref.Source]
+	switch {
+	case !ok:
+		return "", fmt.Errorf("build.secrets: undefined secret %q", ref.Source)
+	case bool(secret.External):
+		return "", fmt.Errorf("build.secrets: unsupported external secret %s", ref.Source)
+	case secret.Environment != "":
+		return fmt.Sprintf("id=%s,type=env,env=%s", id, secret.Environment), nil
+	case secret.File != "":
+		return fmt.Sprintf("id=%s,type=file,src=%s", id, secret.File), nil
+	}
+	return "", fmt.Errorf("build.secrets: secret %q is neither a file nor a variable", ref.Source)
+}
+
+// secretVariables are the variables that hold secrets of a build.
+func secretVariables(p *types.Project, s types.ServiceConfig) (names []string) {
+	for _, ref := range s.Build.Secrets {
+		name := p.Secrets[ref.Source].Environment
+		if _, ok := p.Environment[name]; ok && name != "" {
+			names = append(names, name)
 		}
-		if err == nil {
-			err = t.Flush() // without the end marks: the archive goes on
-		}
-		if err == nil {
-			_, err = io.Copy(w, archive)
-		}
-		w.CloseWithError(errors.Join(err, archive.Close()))
-	}()
-	return r
+	}
+	return names
 }

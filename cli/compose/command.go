@@ -26,6 +26,7 @@ func (e ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 type app struct {
 	source
 	socket func() string
+	docker Docker
 	// dial is replaced by tests.
 	dial     func(socket string) (docker, error)
 	progress string
@@ -34,9 +35,10 @@ type app struct {
 }
 
 // Command is `compose` with all its verbs. socket is where the instance's Docker
-// API listens; it is asked when a verb runs.
-func Command(socket func() string) *cobra.Command {
-	return (&app{socket: socket, dial: dial}).command()
+// API listens; it is asked when a verb runs. docker runs docker's own commands on the
+// same engine.
+func Command(socket func() string, docker Docker) *cobra.Command {
+	return (&app{socket: socket, docker: docker, dial: dial}).command()
 }
 
 func (a *app) command() *cobra.Command {
@@ -70,11 +72,13 @@ without services: (version 1) are read as well.`,
 	cmd.AddCommand(
 		a.upCommand(), a.downCommand(), a.createCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.killCommand(), a.pauseCommand(), a.unpauseCommand(), a.rmCommand(),
-		a.psCommand(), a.lsCommand(), a.imagesCommand(), a.portCommand(), a.topCommand(), a.eventsCommand(),
-		a.logsCommand(), a.execCommand(), a.runCommand(), a.cpCommand(),
+		a.scaleCommand(), a.waitCommand(),
+		a.psCommand(), a.lsCommand(), a.imagesCommand(), a.portCommand(), a.topCommand(), a.eventsCommand(), a.statsCommand(), a.volumesCommand(),
+		a.logsCommand(), a.execCommand(), a.runCommand(), a.cpCommand(), a.attachCommand(), a.commitCommand(), a.exportCommand(),
 		a.buildCommand(), a.pullCommand(), a.pushCommand(),
 		a.configCommand(), a.convertCommand(), a.versionCommand(),
 	)
+	cmd.AddCommand(refused()...)
 	return cmd
 }
 
@@ -95,7 +99,7 @@ func (a *app) actor(cmd *cobra.Command, p *types.Project, name string) (*actor, 
 		return nil, fmt.Errorf("unsupported --progress value %q", a.progress)
 	}
 	return &actor{
-		d: d, p: p, name: name, separator: a.separator(), envFiles: a.envFiles,
+		d: d, docker: a.docker, p: p, name: name, separator: a.separator(), envFiles: a.envFiles,
 		say: &progress{out: cmd.ErrOrStderr(), quiet: a.progress == "quiet"},
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -39,7 +40,7 @@ func (a *app) configCommand() *cobra.Command {
 	fs.BoolVar(&f.environment, "environment", false, "variables that are filled in")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "check only")
 	fs.BoolVar(&f.noInterpolate, "no-interpolate", false, "leave variables as they are")
-	fs.StringVar(&f.hash, "hash", "", "the hash of this service, or * for all")
+	fs.StringVar(&f.hash, "hash", "", "the hash of this service or of several with commas between them, or * for all")
 	fs.StringVar(&f.format, "format", "yaml", "yaml or json")
 	fs.StringVarP(&f.output, "output", "o", "", "file to write, standard output where none is given")
 	return cmd
@@ -48,6 +49,9 @@ func (a *app) configCommand() *cobra.Command {
 func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) error {
 	if f.noInterpolate {
 		return a.model(cmd, f)
+	}
+	if f.hash != "" && f.hash != "*" { // whatever profile it is in
+		services = append(services, strings.Split(f.hash, ",")...)
 	}
 	p, err := a.load(cmd.Context(), loadOptions{services: services, allResources: f.volumes || f.networks})
 	if err != nil {
@@ -77,7 +81,7 @@ func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) erro
 			images = append(images, spec.Image(p.Name, s, a.separator()))
 		}
 		slices.Sort(images)
-		return lines(slices.Compact(images))
+		return lines(images)
 	case f.profiles:
 		var names []string
 		for _, s := range p.AllServices() {
@@ -110,10 +114,10 @@ func (a *app) config(cmd *cobra.Command, services []string, f *configFlags) erro
 
 func hashes(out io.Writer, p *types.Project, which string) error {
 	for _, name := range p.ServiceNames() {
-		if which != "*" && which != name {
+		if which != "*" && !slices.Contains(strings.Split(which, ","), name) {
 			continue
 		}
-		h, err := spec.Hash(p, p.Services[name])
+		h, err := spec.Hash(p.Services[name])
 		if err != nil {
 			return err
 		}
@@ -148,14 +152,17 @@ func write(out io.Writer, file string, text []byte) error {
 }
 
 func (a *app) convertCommand() *cobra.Command {
-	var output string
+	var output, volumes, dir string
 	cmd := &cobra.Command{
 		Use: "convert [SERVICE...]", Short: "Write the application as Kubernetes manifests",
 		Long: `Write the application as Kubernetes manifests: a Deployment for each service, a
 Service for its ports (a NodePort for those that are published), a ConfigMap for
-configs, a Secret for secrets, a PersistentVolumeClaim for each named volume, and
-probes for health checks. What Kubernetes has no word for is told on standard
-error.`,
+configs, a Secret for secrets, a PersistentVolume on a directory of the node with a
+claim for each named volume, and probes for health checks. What Kubernetes has no word
+for is told on standard error.
+
+On a cluster of several nodes whose default storage class makes volumes, use
+--volumes persistentVolumeClaim: claims alone.`,
 		Example: `  skiff compose convert | skiff kubectl apply -f -
   skiff compose -f compose.yaml convert -o app.yaml`,
 		RunE: func(cmd *cobra.Command, services []string) error {
@@ -163,7 +170,7 @@ error.`,
 			if err != nil {
 				return err
 			}
-			text, notes, err := kube.Manifests(p, a.separator())
+			text, notes, err := kube.Manifests(p, kube.Options{Separator: a.separator(), Volumes: kube.Volumes(volumes), Dir: dir})
 			if err != nil {
 				return err
 			}
@@ -173,6 +180,8 @@ error.`,
 			return write(cmd.OutOrStdout(), output, text)
 		},
 	}
+	cmd.Flags().StringVar(&volumes, "volumes", string(kube.Directories), "what named volumes become: persistentVolume (with a claim), persistentVolumeClaim or emptyDir")
+	cmd.Flags().StringVar(&dir, "volume-dir", "/var/lib/compose", "where the node keeps the directories of volumes")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, standard output where none is given")
 	return cmd
 }

@@ -198,7 +198,8 @@ func (a *app) runOnce(cmd *cobra.Command, args []string, f *runFlags, up *upFlag
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	code, err := act.run(ctx, service, *f, args[1:], streamsOf(cmd))
+	beside := slices.ContainsFunc(e.Containers, func(c plan.Container) bool { return c.Service == service && !c.OneOff })
+	code, err := act.run(ctx, service, beside, *f, args[1:], streamsOf(cmd))
 	if errors.Is(err, context.Canceled) {
 		return ExitCode(130)
 	}
@@ -234,7 +235,7 @@ func (a *app) cpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := find(cmd.Context(), act.d, act.name, service, max(index, 0))
+			c, err := findAny(cmd.Context(), act.d, act.name, service, max(index, 0))
 			if err != nil {
 				return unreachable(err)
 			}

@@ -78,11 +78,18 @@ func (a *app) restartCommand() *cobra.Command {
 		Use: "restart [SERVICE...]", Short: "Stop containers and start them again",
 		Example: "  skiff compose restart web",
 		RunE: func(cmd *cobra.Command, services []string) error {
-			return a.each(cmd, services, plan.Restart, false, timeoutOf(cmd, &timeout), every)
+			if len(services) == 0 || noDeps {
+				return a.each(cmd, services, plan.Restart, false, timeoutOf(cmd, &timeout), every)
+			}
+			p, _, err := a.known(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.each(cmd, plan.Dependents(p, services), plan.Restart, false, timeoutOf(cmd, &timeout), every)
 		},
 	}
 	cmd.Flags().IntVarP(&timeout, "timeout", "t", 0, "seconds to wait when stopping")
-	cmd.Flags().BoolVar(&noDeps, "no-deps", false, "leave dependent services alone, which is what happens anyway")
+	cmd.Flags().BoolVar(&noDeps, "no-deps", false, "leave services alone that depend on these with restart: true")
 	return cmd
 }
 
@@ -190,7 +197,7 @@ func (a *app) buildCommand() *cobra.Command {
 				return nil
 			}
 			if err := act.buildAll(cmd.Context(), todo, f); err != nil || !f.push {
-				return unreachable(err)
+				return err
 			}
 			return act.pushAll(cmd.Context(), todo, false)
 		},
@@ -202,6 +209,9 @@ func (a *app) buildCommand() *cobra.Command {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no output of the builder")
 	fs.BoolVar(&deps, "with-dependencies", false, "the services that are depended on as well")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE for the Dockerfile")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or key for the build: default, or ID=PATH")
+	fs.StringVar(&f.provenance, "provenance", "", "add a provenance attestation: true, false or its attributes")
+	fs.StringVar(&f.sbom, "sbom", "", "add an SBOM attestation: true, false or its attributes")
 	fs.StringVarP(&f.memory, "memory", "m", "", "memory limit of the build")
 	return cmd
 }

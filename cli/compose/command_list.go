@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	"github.com/docker/cli/templates"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -25,8 +26,11 @@ import (
 )
 
 // table writes rows in columns, as docker does.
-func table(out io.Writer, rows ...[]string) error {
-	w := tabwriter.NewWriter(out, 10, 1, 3, ' ', 0)
+func table(out io.Writer, rows ...[]string) error { return wideTable(out, 10, 3, rows...) }
+
+// wideTable writes rows in columns of at least width, with a gap between them.
+func wideTable(out io.Writer, width, gap int, rows ...[]string) error {
+	w := tabwriter.NewWriter(out, width, 1, gap, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
@@ -77,7 +81,7 @@ func (a *app) psCommand() *cobra.Command {
 	fs.BoolVar(&services, "services", false, "names of services alone")
 	fs.BoolVar(&noTrunc, "no-trunc", false, "whole commands")
 	fs.BoolVar(&orphans, "orphans", true, "containers of services that the file no longer has as well")
-	fs.StringVar(&format, "format", "table", "table or json")
+	fs.StringVar(&format, "format", "table", "table, json, or a template such as '{{.Name}} {{.State}}'")
 	fs.StringArrayVar(&status, "status", nil, "those in this state: created, running, paused, restarting, removing, exited or dead")
 	fs.StringArrayVar(&filters, "filter", nil, "status=STATE")
 	return cmd
@@ -108,7 +112,7 @@ func printContainers(out io.Writer, list []container.Summary, format string, qui
 		}
 		return nil
 	case format != "table":
-		return fmt.Errorf("format value %q could not be parsed: use table or json", format)
+		return printTemplate(out, list, format)
 	}
 	rows := [][]string{{"NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"}}
 	for _, c := range list {
@@ -126,6 +130,40 @@ func quoted(command string, whole bool) string {
 
 func age(created int64) string {
 	return units.HumanDuration(time.Since(time.Unix(created, 0))) + " ago"
+}
+
+// printTemplate writes containers by a Go template over the fields of the JSON form,
+// under headings where it begins with the word table.
+func printTemplate(out io.Writer, list []container.Summary, format string) error {
+	text, asTable := strings.CutPrefix(format, "table ")
+	t, err := templates.Parse(text)
+	if err != nil {
+		return fmt.Errorf("template parsing error: %w", err)
+	}
+	var rows []any
+	if asTable {
+		rows = append(rows, map[string]any{
+			"ID": "CONTAINER ID", "Name": "NAME", "Names": "NAMES", "Image": "IMAGE", "Command": "COMMAND", "Project": "PROJECT", "Service": "SERVICE",
+			"CreatedAt": "CREATED AT", "RunningFor": "CREATED", "State": "STATE", "Status": "STATUS", "Health": "HEALTH", "ExitCode": "EXIT CODE",
+			"Publishers": "PUBLISHERS", "Ports": "PORTS", "Networks": "NETWORKS", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES", "Size": "SIZE",
+		})
+	}
+	for _, c := range list {
+		rows = append(rows, psJSON(c))
+	}
+	w := tabwriter.NewWriter(out, 10, 1, 3, ' ', 0)
+	for _, row := range rows {
+		var line strings.Builder
+		if err := t.Option("missingkey=error").Execute(&line, row); err != nil {
+			return fmt.Errorf("template parsing error: %w", err)
+		}
+		if asTable {
+			fmt.Fprintln(w, line.String())
+		} else {
+			fmt.Fprintln(out, line.String())
+		}
+	}
+	return w.Flush()
 }
 
 // publisher is a published port as `ps --format json` shows it.
@@ -154,7 +192,14 @@ func psJSON(c container.Summary) map[string]any {
 		text, _, _ := strings.Cut(rest, ")")
 		code, _ = strconv.Atoi(text)
 	}
-	var networks, labels []string
+	var networks, labels, mounts []string
+	local := 0
+	for _, m := range c.Mounts {
+		mounts = append(mounts, cmp.Or(m.Name, m.Source))
+		if m.Driver == "local" {
+			local++
+		}
+	}
 	if c.NetworkSettings != nil {
 		networks = slices.Sorted(maps.Keys(c.NetworkSettings.Networks))
 	}
@@ -166,6 +211,7 @@ func psJSON(c container.Summary) map[string]any {
 		"Project": c.Labels[spec.LabelProject], "Service": c.Labels[spec.LabelService], "CreatedAt": time.Unix(c.Created, 0).String(),
 		"RunningFor": age(c.Created), "State": c.State, "Status": c.Status, "Health": health, "ExitCode": code,
 		"Publishers": publishers, "Ports": portList(c.Ports), "Networks": strings.Join(networks, ","), "Labels": strings.Join(labels, ","),
+		"Mounts": strings.Join(mounts, ","), "LocalVolumes": strconv.Itoa(local), "Size": "0B",
 	}
 }
 
@@ -220,7 +266,7 @@ func (a *app) lsCommand() *cobra.Command {
 			for _, r := range rows {
 				lines = append(lines, []string{r.Name, r.Status, r.ConfigFiles})
 			}
-			return table(cmd.OutOrStdout(), lines...)
+			return wideTable(cmd.OutOrStdout(), 20, 3, lines...)
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "stopped ones as well")
@@ -292,7 +338,7 @@ func (a *app) imagesCommand() *cobra.Command {
 			if quiet {
 				return nil
 			}
-			return table(cmd.OutOrStdout(), rows...)
+			return wideTable(cmd.OutOrStdout(), 20, 3, rows...)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "identifiers alone")
@@ -373,7 +419,7 @@ func (a *app) topCommand() *cobra.Command {
 					rows = append(rows, append([]string{c.Labels[spec.LabelService], strconv.Itoa(numberOf(c))}, p...))
 				}
 			}
-			return table(cmd.OutOrStdout(), rows...)
+			return wideTable(cmd.OutOrStdout(), 4, 2, rows...)
 		},
 	}
 }
@@ -399,7 +445,7 @@ func (a *app) eventsCommand() *cobra.Command {
 					}
 					attributes := map[string]string{}
 					for k, v := range m.Actor.Attributes {
-						if !strings.HasPrefix(k, "com.docker.compose.") {
+						if !strings.HasPrefix(k, "com.docker.compose.") && k != spec.LabelFilesHash {
 							attributes[k] = v
 						}
 					}

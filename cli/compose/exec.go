@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -51,6 +52,24 @@ func execute(ctx context.Context, d executions, id string, o client.ExecCreateOp
 	}
 	end, err := d.ExecInspect(ctx, made.ID, client.ExecInspectOptions{})
 	return end.ExitCode, err
+}
+
+// findAny is like find, but a container that does not run will do.
+func findAny(ctx context.Context, d containers, project, service string, number int) (container.Summary, error) {
+	c, err := find(ctx, d, project, service, number)
+	if !errors.Is(err, errNone) {
+		return c, err
+	}
+	list, listErr := listContainers(ctx, d, project, true)
+	if listErr != nil {
+		return c, listErr
+	}
+	for _, c := range list {
+		if c.Labels[spec.LabelService] == service && !oneOff(c) {
+			return c, nil
+		}
+	}
+	return c, fmt.Errorf("no container found for service %q", service)
 }
 
 // find is the container of a service with a number; 0 is the first that runs.

@@ -306,3 +306,16 @@ func (f *fake) ImageInspect(_ context.Context, ref string, _ ...client.ImageInsp
 	}
 	return client.ImageInspectResult{InspectResponse: image.InspectResponse{ID: id}}, nil
 }
+
+// command notes docker's own command and makes the image that a build is to make.
+func (f *fake) command(_ context.Context, args ...string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("docker %s", strings.Join(args, " "))
+	for i, arg := range args {
+		if arg == "--tag" {
+			f.images[args[i+1]] = "sha256:" + args[i+1]
+		}
+	}
+	return 0
+}

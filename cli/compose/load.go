@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/cli/pkg/kvfile"
 	"go.yaml.in/yaml/v4"
 
 	"skiff.dev/skiff/cli/compose/legacy"
@@ -92,6 +96,7 @@ func choose(p *types.Project, o loadOptions) (*types.Project, error) {
 
 // read finds and reads the files and says how they are to be understood.
 func (s *source) read(ctx context.Context, o loadOptions) ([]func(*loader.Options), *types.ConfigDetails, error) {
+	registerRaw()
 	po, err := s.projectOptions()
 	if err != nil {
 		return nil, nil, err
@@ -138,6 +143,22 @@ func (s *source) read(ctx context.Context, o loadOptions) ([]func(*loader.Option
 		lo.ResolvePaths = true
 	}}, details, nil
 }
+
+// registerRaw adds the env_file format that takes values as they are written, as
+// docker run --env-file does. The reading library keeps formats for the process.
+var registerRaw = sync.OnceFunc(func() {
+	dotenv.RegisterFormat("raw", func(r io.Reader, filename string, vars map[string]string, lookup func(string) (string, bool)) error {
+		lines, err := kvfile.ParseFromReader(r, lookup)
+		if err != nil {
+			return fmt.Errorf("failed to parse env_file %s: %w", filename, err)
+		}
+		for _, line := range lines {
+			key, value, _ := strings.Cut(line, "=")
+			vars[key] = value
+		}
+		return nil
+	})
+})
 
 // wellFormed tells the line of what YAML cannot be.
 func wellFormed(text []byte) error {

@@ -35,7 +35,7 @@ func newPrinter(out, err io.Writer, colour, prefix bool) *printer {
 func (p *printer) expect(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.width = max(p.width, len(name))
+	p.width = max(p.width, len(name)+1)
 }
 
 // label is the name of a container without its project, as logs show it.
@@ -53,20 +53,28 @@ func (p *printer) line(to io.Writer, name, text string) {
 		fmt.Fprintln(to, text)
 		return
 	}
-	head := fmt.Sprintf("%-*s | ", p.width, name)
-	if p.colour {
-		c, ok := p.given[name]
-		if !ok {
-			c = colours[len(p.given)%len(colours)]
-			p.given[name] = c
-		}
-		head = "\x1b[" + c + "m" + head + "\x1b[0m"
-	}
-	fmt.Fprintln(to, head+text)
+	fmt.Fprintln(to, p.coloured(name, fmt.Sprintf("%-*s | ", p.width, name))+text)
 }
 
-// note tells something about a container in its own line.
-func (p *printer) note(name, text string) { p.line(p.out, name, text) }
+// coloured is text in the colour of a container, where there are colours.
+func (p *printer) coloured(name, text string) string {
+	if !p.colour {
+		return text
+	}
+	c, ok := p.given[name]
+	if !ok {
+		c = colours[len(p.given)%len(colours)]
+		p.given[name] = c
+	}
+	return "\x1b[" + c + "m" + text + "\x1b[0m"
+}
+
+// note tells something about a container in a line that none of its own looks like.
+func (p *printer) note(name, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.out, p.coloured(name, name+" ")+text)
+}
 
 // lines is a writer that prints whole lines, the last one when it is closed.
 type lines struct {

@@ -72,7 +72,7 @@ func oneOff(c container.Summary) bool { return c.Labels[spec.LabelOneOff] == "Tr
 func toPlan(c container.Summary) plan.Container {
 	out := plan.Container{
 		ID: c.ID, Name: nameOf(c), Service: c.Labels[spec.LabelService], Number: numberOf(c),
-		Hash: c.Labels[spec.LabelHash], ImageID: c.Labels[spec.LabelImage], State: string(c.State),
+		Hash: c.Labels[spec.LabelHash], Files: c.Labels[spec.LabelFilesHash], ImageID: c.Labels[spec.LabelImage], State: string(c.State),
 		DependsOn: spec.ParseDependsOn(c.Labels[spec.LabelDependsOn]), OneOff: oneOff(c),
 	}
 	if c.NetworkSettings != nil {

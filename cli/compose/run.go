@@ -84,8 +84,8 @@ func oneOffService(p *types.Project, s types.ServiceConfig, f runFlags, command 
 }
 
 // run starts what a service depends on and then one container beside the service's
-// own. It returns the exit code of that container.
-func (a *actor) run(ctx context.Context, service string, f runFlags, command []string, s streams) (int, error) {
+// own; beside tells that those are there. It returns the exit code of that container.
+func (a *actor) run(ctx context.Context, service string, beside bool, f runFlags, command []string, s streams) (int, error) {
 	_, isTerminal := s.terminal()
 	tty := !f.noTTY && !f.detach && isTerminal && s.outTerminal()
 	config, err := oneOffService(a.p, a.p.Services[service], f, command, tty)
@@ -96,7 +96,7 @@ func (a *actor) run(ctx context.Context, service string, f runFlags, command []s
 	if _, err := rand.Read(random[:]); err != nil {
 		return 0, err
 	}
-	c := spec.Container{Number: 1, OneOff: true, Aliases: f.useAliases, AutoRemove: f.remove && f.detach, Slug: hex.EncodeToString(random[:]), Name: f.name}
+	c := spec.Container{Number: 1, OneOff: true, Aliases: f.useAliases, AutoRemove: f.remove && f.detach, Beside: beside, Slug: hex.EncodeToString(random[:]), Name: f.name}
 	if c.Name == "" {
 		c.Name = strings.Join([]string{a.name, service, "run", c.Slug}, a.separator)
 	}

@@ -69,6 +69,7 @@ type Builder struct {
 	tel *telemetry.Telemetry
 	// contexts are the directories of the builds of this process.
 	contexts contexts
+	room     *reserve
 
 	mu     sync.Mutex
 	open   *opened
@@ -95,7 +96,7 @@ func New(o Options) (*Builder, error) {
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()
 	}
-	b := &Builder{o: o, tel: o.Telemetry.For("build")}
+	b := &Builder{o: o, tel: o.Telemetry.For("build"), room: newReserve(o.Root)}
 	if err := b.sweep(); err != nil {
 		return nil, fmt.Errorf("clean up after builds that were cut off: %w", err)
 	}
@@ -144,6 +145,9 @@ func libraryVersion() string {
 
 func (b *Builder) begin() (_ *opened, err error) {
 	if err := os.MkdirAll(b.o.Root, 0o711); err != nil {
+		return nil, err
+	}
+	if err := b.room.fill(); err != nil {
 		return nil, err
 	}
 	o := &opened{stop: make(chan struct{})}

@@ -45,6 +45,12 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rigIn(t, dir)
+}
+
+// rigIn is a rig in a directory, which goes with it.
+func rigIn(t testing.TB, dir string) *rig {
+	t.Helper()
 	r := &rig{TB: t, dir: dir}
 	t.Cleanup(func() {
 		r.close()

@@ -90,6 +90,13 @@ func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		if err := b.nameGateway(solve.FrontendAttrs); err != nil {
 			return nil, err
 		}
+		resp, err := grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
+		if err != nil && fullDisk(err) {
+			if err := b.relieve(ctx); err != nil {
+				b.tel.Log.Warn("free what a build has left on a full disk", "err", err)
+			}
+		}
+		return resp, err
 	}
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
 }

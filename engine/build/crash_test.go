@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,107 @@ func TestBuildUntilKilled(t *testing.T) {
 		}
 	})
 	t.Fatal(err)
+}
+
+// killTimes is how often TestKillAnywhere kills, each time later in a build.
+const killTimes = 24
+
+// TestBuildForever is the process that TestKillAnywhere kills: it builds the same over
+// and over, always anew.
+func TestBuildForever(t *testing.T) {
+	dir := os.Getenv(crashForever)
+	if dir == "" {
+		t.Skip("is run by TestKillAnywhere")
+	}
+	r := &rig{TB: t, dir: dir}
+	r.open()
+	files := r.context(everything)
+	os.Stdout.WriteString("begun\n")
+	for {
+		if _, err := r.builder.Build(t.Context(), build.Request{Tags: []string{"everything:1"}, Context: files, NoCache: true}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const crashForever, crashAfter = "SKIFF_BUILD_CRASH_FOREVER", "SKIFF_BUILD_CRASH_AFTER"
+
+// TestAfterKill is the process after one that was killed: it finds nothing of it at
+// work, and builds the same.
+func TestAfterKill(t *testing.T) {
+	dir := os.Getenv(crashAfter)
+	if dir == "" {
+		t.Skip("is run by TestKillAnywhere")
+	}
+	r := &rig{TB: t, dir: dir}
+	r.open()
+	defer r.close()
+	if left, err := mount.Below(filepath.Join(dir, "build")); err != nil || len(left) > 0 {
+		t.Fatalf("mounts are left: %v %v", left, err)
+	}
+	if _, _, err := r.build(everything, build.Request{Tags: []string{"everything:1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.file("everything:1", "b"); got != "b\n" {
+		t.Errorf("/b is %q", got)
+	}
+	if got := r.file("everything:1", "a"); got != everything["f"] {
+		t.Errorf("/a has %d bytes", len(got))
+	}
+}
+
+// everything is a context of all that a build does: it receives, copies, runs, makes
+// layers and an image.
+var everything = map[string]string{
+	"Dockerfile": "FROM " + busybox + " AS a\nCOPY . /c/\nRUN --mount=type=cache,target=/k echo x >> /k/f; cat /c/f > /a\nFROM " + busybox + "\nCOPY --from=a /a /a\nRUN echo b > /b\n",
+	"f":          strings.Repeat("content\n", 1<<17),
+}
+
+// TestKillAnywhere kills a process at many points of a build. After each the next
+// takes away what is left and builds the same, and in the end nothing is left over
+// once cache and images are gone.
+func TestKillAnywhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some time")
+	}
+	r := newRig(t)
+	r.loadBusybox()
+	r.close()
+	for i := range killTimes {
+		killBuild(t, r.dir, time.Duration(i)*40*time.Millisecond)
+		cmd := exec.Command(os.Args[0], "-test.run=^TestAfterKill$")
+		cmd.Env = append(os.Environ(), crashAfter+"="+r.dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("kill %d: %v\n%s", i, err, out)
+		}
+	}
+	r.open()
+	r.emptied()
+}
+
+// killBuild kills TestBuildForever some time after its begin.
+func killBuild(t *testing.T, dir string, after time.Duration) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBuildForever$")
+	cmd.Env = append(os.Environ(), crashForever+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "begun"; {
+		t.Log(s.Text())
+	}
+	time.Sleep(after)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
+		t.Fatalf("the build ended before it was killed: %v", err)
+	}
 }
 
 // TestKill kills a process in the middle of a build: the next one takes away what it

@@ -175,27 +175,42 @@ func TestPrune(t *testing.T) {
 	if got := r.file("pruned:1", "a"); got != "kept\n" {
 		t.Errorf("/a is %q after the image was removed and built again", got)
 	}
-	// Nothing of either: the snapshots go.
-	all, err := r.store.List(t.Context())
+	r.emptied()
+}
+
+// emptied takes cache and images away and holds that nothing of them stays.
+func (r *rig) emptied() {
+	r.Helper()
+	all, err := r.store.List(r.Context())
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
 	for _, img := range all {
 		for _, ref := range append(img.Names, img.ID) {
-			if err := r.store.Remove(t.Context(), ref); err != nil && !errors.Is(err, engine.ErrNotFound) {
-				t.Fatal(err)
+			if err := r.store.Remove(r.Context(), ref); err != nil && !errors.Is(err, engine.ErrNotFound) {
+				r.Fatal(err)
 			}
 		}
 	}
-	if _, err := r.builder.Prune(t.Context(), client.PruneInfo{All: true}); err != nil {
-		t.Fatal(err)
+	if _, err := r.builder.Prune(r.Context(), client.PruneInfo{All: true}); err != nil {
+		r.Fatal(err)
 	}
 	dirs, err := os.ReadDir(r.store.Layers())
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
 	if len(dirs) > 0 {
-		t.Errorf("%d directories of snapshots are left", len(dirs))
+		r.Errorf("%d directories of snapshots are left", len(dirs))
+	}
+	blobs, err := filepath.Glob(filepath.Join(r.dir, "images", "content", "blobs", "*", "*"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	// BuildKit remembers what builds have said for some time, as content.
+	for _, b := range blobs {
+		if st, err := os.Stat(b); err == nil && st.Size() > 64<<10 {
+			r.Errorf("content %s of %d bytes is left", filepath.Base(b), st.Size())
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ func (e *packetEnd) Context() context.Context { return e.ctx }
 
 // SendMsg implements fsutil.Stream. The packet stays the caller's.
 func (e *packetEnd) SendMsg(m any) error {
+	if e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
+	}
 	p := m.(*fstypes.Packet)
 	c := packets.Get().(*fstypes.Packet)
 	c.Type, c.ID, c.Stat, c.Data = p.Type, p.ID, p.Stat.Clone(), append(c.Data[:0], p.Data...)
@@ -53,6 +56,9 @@ func (e *packetEnd) RecvMsg(m any) error {
 		e.last.Stat = nil
 		packets.Put(e.last)
 		e.last = nil
+	}
+	if e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
 	}
 	select {
 	case p, ok := <-e.in:
@@ -97,6 +103,9 @@ var pieces = sync.Pool{New: func() any { return new([]byte) }}
 
 // Write implements io.Writer.
 func (h *fileHash) Write(p []byte) (int, error) {
+	if h.ctx.Err() != nil {
+		return 0, context.Cause(h.ctx)
+	}
 	if h.pieces == nil {
 		h.pieces, h.done = make(chan *[]byte, inFlight), make(chan struct{})
 		go h.reckon(h.pieces, h.done)

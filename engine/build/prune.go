@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -81,11 +82,14 @@ func (b *Builder) Prune(ctx context.Context, what client.PruneInfo) ([]client.Us
 	if len(what.Filter) > 0 {
 		opts = append(opts, client.WithFilter(what.Filter))
 	}
-	err = c.Prune(ctx, ch, opts...)
-	close(ch)
-	<-told
+	err = b.room.with(func() error {
+		err := c.Prune(ctx, ch, opts...)
+		close(ch)
+		<-told
+		return errors.Join(err, b.o.Store.Collect(ctx))
+	})
 	if err != nil {
 		return gone, fmt.Errorf("prune the build cache: %w", err)
 	}
-	return gone, b.o.Store.Collect(ctx)
+	return gone, nil
 }

@@ -111,11 +111,13 @@ func (b *Builder) Build(ctx context.Context, r Request, progress func(*client.So
 
 // noSpace gives the want of space its type: it has lost it on the way.
 func noSpace(err error) error {
-	if strings.Contains(err.Error(), "no space left on device") {
+	if fullDisk(err) {
 		return fmt.Errorf("%w: %w", engine.ErrNoSpace, err)
 	}
 	return err
 }
+
+func fullDisk(err error) bool { return strings.Contains(err.Error(), "no space left on device") }
 
 func (r *Request) options() (*client.SolveOpt, error) {
 	attrs, err := r.Attrs()

@@ -15,6 +15,8 @@ const (
 	// long: a machine without a route would pay dialTime for every container else.
 	slowDial = 200 * time.Millisecond
 	deadTime = 30 * time.Second
+	// idleTime is when a registry that says nothing more is given up.
+	idleTime = 60 * time.Second
 )
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -22,6 +24,7 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // dialer connects to registries and remembers which did not answer.
 type dialer struct {
 	dial dialFunc
+	idle time.Duration // how long a connection may stand still
 
 	mu   sync.Mutex
 	dead map[string]deadHost
@@ -34,7 +37,7 @@ type deadHost struct {
 
 func newDialer() *dialer {
 	d := &net.Dialer{Timeout: dialTime, KeepAlive: 30 * time.Second}
-	return &dialer{dial: d.DialContext, dead: map[string]deadHost{}}
+	return &dialer{dial: d.DialContext, idle: idleTime, dead: map[string]deadHost{}}
 }
 
 // deadError is the failure of a moment ago.
@@ -66,6 +69,9 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 func (d *dialer) Try(ctx context.Context, network, addr string) (net.Conn, error) {
 	began := time.Now()
 	conn, err := d.dial(ctx, network, addr)
+	if err == nil {
+		conn = &idleConn{conn, d.idle}
+	}
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -81,4 +87,25 @@ func (d *dialer) Try(ctx context.Context, network, addr string) (net.Conn, error
 		d.dead[addr] = deadHost{now, err}
 	}
 	return conn, err
+}
+
+// idleConn fails with os.ErrDeadlineExceeded when nothing came for a while: no bytes
+// while reading, and none of the answer since the last byte was sent.
+type idleConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c *idleConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *idleConn) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }

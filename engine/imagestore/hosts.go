@@ -1,6 +1,7 @@
 package imagestore
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/errdefs"
 
 	"skiff.dev/skiff/engine"
 )
@@ -39,8 +41,9 @@ func (s *Store) registryConfig() engine.RegistryConfig {
 	return s.registries
 }
 
-// insecure tells whether a registry may be spoken to in plain HTTP.
-func insecure(c engine.RegistryConfig, host string) bool {
+// insecure tells whether a registry may be spoken to in plain HTTP. A name is looked
+// up where ranges of addresses are configured.
+func insecure(ctx context.Context, c engine.RegistryConfig, host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
@@ -48,16 +51,28 @@ func insecure(c engine.RegistryConfig, host string) bool {
 	if name == "localhost" {
 		return true
 	}
-	addr, addrErr := netip.ParseAddr(name)
-	if addrErr == nil && addr.IsLoopback() {
-		return true
-	}
-	return slices.ContainsFunc(c.Insecure, func(entry string) bool {
+	var ranges []netip.Prefix
+	for _, entry := range c.Insecure {
 		if entry == host || entry == name {
 			return true
 		}
-		p, err := netip.ParsePrefix(entry)
-		return err == nil && addrErr == nil && p.Contains(addr)
+		if p, err := netip.ParsePrefix(entry); err == nil {
+			ranges = append(ranges, p)
+		}
+	}
+	addr, err := netip.ParseAddr(name)
+	addrs := []netip.Addr{addr}
+	switch {
+	case err == nil && addr.IsLoopback():
+		return true
+	case len(ranges) == 0:
+		return false
+	case err != nil:
+		// What has no address is in no range; connecting to it tells why.
+		addrs, _ = net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	}
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool {
+		return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return p.Contains(a.Unmap()) })
 	})
 }
 
@@ -79,43 +94,85 @@ func (s *Store) client(o engine.PullOptions, insecure bool) *http.Client {
 		WriteBufferSize:       64 << 10,
 		TLSClientConfig:       &tls.Config{InsecureSkipVerify: insecure},
 	}
+	c := &http.Client{Transport: patient{t}, CheckRedirect: follow}
 	if insecure {
-		return &http.Client{Transport: docker.NewHTTPFallback(t)}
+		c.Transport = patient{docker.NewHTTPFallback(t)}
 	}
-	return &http.Client{Transport: t}
+	return c
 }
 
-// authorizer answers what a registry asks for with the caller's credentials.
-func authorizer(client *http.Client, o engine.PullOptions) docker.Authorizer {
-	creds := o.Credentials
-	if creds == nil {
-		creds = func(string) (string, string, error) { return "", "", nil }
+// maxRedirects bounds a registry that leads in a circle.
+const maxRedirects = 10
+
+// follow takes care that another server, if only another port, is not told what
+// proves to a registry who asks.
+func follow(r *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("stopped after %d redirects", maxRedirects)
 	}
-	return docker.NewDockerAuthorizer(docker.WithAuthClient(client), docker.WithAuthCreds(creds))
+	if r.URL.Host != via[0].URL.Host {
+		r.Header.Del("Authorization")
+	}
+	return nil
+}
+
+// authorizer answers what the registry at host asks for with the caller's
+// credentials. Nobody else is given them: not a mirror, not where a redirect leads.
+func authorizer(client *http.Client, host string, o engine.PullOptions) docker.Authorizer {
+	if o.Token != nil {
+		if t := o.Token(host); t != "" {
+			return &bearer{host: host, token: t}
+		}
+	}
+	return docker.NewDockerAuthorizer(docker.WithAuthClient(client), docker.WithAuthCreds(func(asks string) (string, string, error) {
+		if o.Credentials == nil || asks != host {
+			return "", "", nil
+		}
+		return o.Credentials(host)
+	}))
+}
+
+// bearer is a token that the caller has.
+type bearer struct{ host, token string }
+
+func (b *bearer) Authorize(_ context.Context, r *http.Request) error {
+	if r.URL.Host == b.host {
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return nil
+}
+
+// AddResponses has nothing else to offer.
+func (b *bearer) AddResponses(context.Context, []*http.Response) error {
+	return errdefs.ErrNotImplemented
 }
 
 // newResolver finds registries: their mirrors first, by https, and in plain HTTP
 // those that are insecure and speak no TLS.
-func (s *Store) newResolver(o engine.PullOptions, tracker docker.StatusTracker) remotes.Resolver {
+func (s *Store) newResolver(ctx context.Context, o engine.PullOptions, tracker docker.StatusTracker) remotes.Resolver {
 	c := s.registryConfig()
 	return docker.NewResolver(docker.ResolverOptions{Tracker: tracker, Hosts: func(host string) ([]docker.RegistryHost, error) {
 		var out []docker.RegistryHost
-		add := func(scheme, at, path string, can docker.HostCapabilities) {
-			client := s.client(o, o.Insecure || insecure(c, at) || insecure(c, host))
-			out = append(out, docker.RegistryHost{Client: client, Authorizer: authorizer(client, o), Host: at, Scheme: scheme, Path: path, Capabilities: can})
-		}
+		plain := o.Insecure || insecure(ctx, c, host)
 		for _, m := range c.Mirrors[host] {
 			u, err := url.Parse(m)
 			if err != nil {
 				return nil, err
 			}
-			add(u.Scheme, u.Host, u.JoinPath("/v2").Path, docker.HostCapabilityPull|docker.HostCapabilityResolve)
+			client := s.client(o, plain || insecure(ctx, c, u.Host))
+			out = append(out, docker.RegistryHost{
+				Client: client, Authorizer: authorizer(client, "", engine.PullOptions{}), Host: u.Host, Scheme: u.Scheme, Path: u.JoinPath("/v2").Path,
+				Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
+			})
 		}
 		at := host
 		if host == dockerHub {
 			at = dockerHubAPI
 		}
-		add("https", at, "/v2", docker.HostCapabilityPull|docker.HostCapabilityResolve|docker.HostCapabilityPush|docker.HostCapabilityReferrers)
-		return out, nil
+		client := s.client(o, plain)
+		return append(out, docker.RegistryHost{
+			Client: client, Authorizer: authorizer(client, at, o), Host: at, Scheme: "https", Path: "/v2",
+			Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve | docker.HostCapabilityPush | docker.HostCapabilityReferrers,
+		}), nil
 	}})
 }

@@ -399,7 +399,7 @@ func isCorrupt(err error) bool {
 		return true
 	}
 	text := err.Error()
-	for _, t := range []string{"unexpected commit digest", "unexpected commit size", "failed size validation", "failed validation", "wrong diff id", "failed to extract layer", "invalid checksum"} {
+	for _, t := range []string{"unexpected commit digest", "unexpected commit size", "failed size validation", "failed validation", "wrong diff id", "failed to extract layer", "invalid checksum", "exceeds expected size", "past expected size"} {
 		if strings.Contains(text, t) {
 			return true
 		}

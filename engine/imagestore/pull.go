@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -141,7 +142,7 @@ func (s *Store) pull(ctx context.Context, name string, o engine.PullOptions, tel
 const maxManifest = 8 << 20
 
 func (s *Store) fetch(ctx context.Context, name string, o engine.PullOptions, tell func(engine.PullProgress)) (out engine.Pulled, err error) {
-	resolver := s.newResolver(o, nil)
+	resolver := s.newResolver(ctx, o, nil)
 	resolved, desc, err := resolver.Resolve(ctx, name)
 	if err != nil {
 		return out, &resolveError{name, err}
@@ -314,7 +315,7 @@ func (f *progressFetcher) Fetch(ctx context.Context, d imagespec.Descriptor) (io
 	}
 	p := &progressReader{ReadCloser: r, pp: pp, tell: f.tell}
 	if s, ok := r.(io.Seeker); ok {
-		return &progressSeeker{p, s}, nil
+		return &progressSeeker{progressReader: p, s: s}, nil
 	}
 	return p, nil
 }
@@ -335,10 +336,38 @@ func (r *progressReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// progressSeeker keeps the ability to go on with a fetch that was cut off.
+// progressSeeker goes on with a fetch that was cut off, from where it was.
 type progressSeeker struct {
 	*progressReader
-	s io.Seeker
+	s     io.Seeker
+	stuck int // failures since the last byte
+}
+
+// maxStuck is how many times a fetch is tried again that gets no further.
+const maxStuck = 3
+
+func (r *progressSeeker) Read(p []byte) (int, error) {
+	n, err := r.progressReader.Read(p)
+	if n > 0 {
+		r.stuck = 0
+	}
+	if err == nil || !isCut(err) || r.stuck >= maxStuck {
+		return n, err
+	}
+	r.stuck++
+	// Another place and back: the library opens a new request for that alone.
+	at := r.pp.Offset
+	for _, to := range []int64{0, at} {
+		if _, serr := r.s.Seek(to, io.SeekStart); serr != nil {
+			return n, errors.Join(err, serr)
+		}
+	}
+	return n, nil
+}
+
+// isCut tells an error of a connection that was there.
+func isCut(err error) bool {
+	return errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func (r *progressSeeker) Seek(offset int64, whence int) (int64, error) {

@@ -85,7 +85,7 @@ func (s *Store) pushTo(ctx context.Context, name string, target imagespec.Descri
 		}
 	}
 	tracker := docker.NewInMemoryTracker()
-	pusher, err := s.newResolver(o.PullOptions, tracker).Pusher(ctx, at)
+	pusher, err := s.newResolver(ctx, o.PullOptions, tracker).Pusher(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ type remote struct {
 func (s *Store) dialRemote(ctx context.Context, ref reference.Named, o engine.PullOptions) (*remote, error) {
 	c := s.registryConfig()
 	host := reference.Domain(ref)
-	plain := o.Insecure || insecure(c, host)
+	plain := o.Insecure || insecure(ctx, c, host)
 	if host == dockerHub {
 		host = dockerHubAPI
 	}
@@ -45,7 +45,7 @@ func (s *Store) dialRemote(ctx context.Context, ref reference.Named, o engine.Pu
 	if plain {
 		r.client = s.client(o, true)
 	}
-	r.auth = authorizer(r.client, o)
+	r.auth = authorizer(r.client, host, o)
 	schemes := []string{"https", "http"}
 	if !plain {
 		schemes = schemes[:1]

@@ -20,7 +20,7 @@ const hubIndex = "index.docker.io"
 // Search asks the index of a registry for repositories, by the first version of the
 // protocol, the only one that has a search.
 func (s *Store) Search(ctx context.Context, index, term string, limit int, o engine.PullOptions) ([]engine.SearchResult, error) {
-	host, plain := index, o.Insecure || insecure(s.registryConfig(), index)
+	host, plain := index, o.Insecure || insecure(ctx, s.registryConfig(), index)
 	if index == dockerHub {
 		host, plain = hubIndex, false
 	}

@@ -4,6 +4,7 @@
 package admissionregistration
 
 import (
+	"reflect"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -19,10 +20,12 @@ var categories = []string{"api-extensions"}
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
-		mutatingPolicy(), mutatingPolicyBinding(), mutatingWebhook(),
-		validatingPolicy(), validatingPolicyBinding(), validatingWebhook(),
+		withMeta(mutatingPolicy()), withMeta(mutatingPolicyBinding()), withMeta(mutatingWebhook()),
+		withMeta(validatingPolicy()), withMeta(validatingPolicyBinding()), withMeta(validatingWebhook()),
 	}
 }
+
+func withMeta(k *kinds.Kind) *kinds.Kind { return rules.WithMeta(k, rules.MetaFull|rules.MetaGeneral) }
 
 func mutatingWebhook() *kinds.Kind {
 	type T = *admissionv1.MutatingWebhookConfiguration
@@ -31,7 +34,7 @@ func mutatingWebhook() *kinds.Kind {
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultMutatingWebhook),
-		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
+		Generation:      rules.Differ(func(c, old T) bool { return !reflect.DeepEqual(c.Webhooks, old.Webhooks) }),
 		Validate:        rules.Check(validateMutatingWebhook),
 		ValidateUpdate:  rules.Check2(validateMutatingWebhookUpdate),
 		Warnings:        rules.Warn(func(c, _ T) []string { return warnName(c.Name) }),
@@ -49,7 +52,7 @@ func validatingWebhook() *kinds.Kind {
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
 		Default:         rules.Do(defaultValidatingWebhook),
-		Generation:      rules.Differ(func(c, old T) bool { return !row.Same(c.Webhooks, old.Webhooks) }),
+		Generation:      rules.Differ(func(c, old T) bool { return !reflect.DeepEqual(c.Webhooks, old.Webhooks) }),
 		Validate:        rules.Check(validateValidatingWebhook),
 		ValidateUpdate:  rules.Check2(validateValidatingWebhookUpdate),
 		Warnings:        rules.Warn(func(c, _ T) []string { return warnName(c.Name) }),

@@ -27,7 +27,7 @@ func validatingPolicy() *kinds.Kind {
 		Subresources: row.WithStatus(func(p, old T) {
 			p.Spec = old.Spec
 			row.ResetMeta(p, old)
-		}, nil, "metadata", "spec"),
+		}, validatePolicyStatus, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.IntColumn("Validations", "Validations indicates the number of validation rules defined in this configuration"),

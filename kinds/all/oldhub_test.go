@@ -8,6 +8,7 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	networkingv1 "k8s.io/api/networking/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
@@ -54,6 +55,10 @@ func hubFiller(seed int64) *randfill.Filler {
 		func(s *autoscalingv2.HorizontalPodAutoscalerBehavior, c randfill.Continue) {
 			c.FillNoCustom(s)
 			s.ScaleUp = &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To(c.Int31())}
+		},
+		func(s *resourcev1.ResourceSliceSpec, c randfill.Continue) {
+			c.FillNoCustom(s)
+			s.NodeName, s.AllNodes = ptr.To("n"+c.String(4)), nil
 		},
 		func(p *networkingv1.ServiceBackendPort, c randfill.Continue) {
 			*p = networkingv1.ServiceBackendPort{Number: c.Int31() + 1}

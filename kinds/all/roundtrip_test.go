@@ -10,6 +10,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	policyv1beta1 "k8s.io/api/policy/v1beta1"
+	resourcev1beta1 "k8s.io/api/resource/v1beta1"
 	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -92,6 +93,12 @@ func filler(seed int64) *randfill.Filler {
 		},
 		func(d *extensionsv1beta1.ScaleStatus, c randfill.Continue) {},
 		func(d *appsv1beta1.ScaleStatus, c randfill.Continue) {},
+		func(d *resourcev1beta1.Device, c randfill.Continue) {
+			c.FillNoCustom(d)
+			if d.Basic == nil {
+				d.Basic = &resourcev1beta1.BasicDevice{}
+			}
+		},
 		func(d *policyv1beta1.PodDisruptionBudgetSpec, c randfill.Continue) {
 			c.FillNoCustom(d)
 			d.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "a"}}

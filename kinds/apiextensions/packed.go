@@ -2,7 +2,6 @@ package apiextensions
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"unique"
 
+	"github.com/klauspost/compress/flate"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -130,6 +130,11 @@ func (p *Packed) Slim() *definition {
 	d := &definition{TypeMeta: p.TypeMeta, ObjectMeta: p.ObjectMeta, Spec: p.Spec, Status: p.Status}
 	d.Spec.Versions = append([]apiextensionsv1.CustomResourceDefinitionVersion(nil), p.Spec.Versions...)
 	return d
+}
+
+// With is d, a Slim form of p that may have changed, with p's schemas again.
+func (p *Packed) With(d *definition) *Packed {
+	return &Packed{TypeMeta: d.TypeMeta, ObjectMeta: d.ObjectMeta, Spec: d.Spec, Status: d.Status, schemas: p.schemas}
 }
 
 // Unpacked is the object as a Go type with a protobuf form.

@@ -45,8 +45,10 @@ func validateDefinition(d *definition) field.ErrorList {
 		return errs
 	}
 	var l rules.List
-	if d.Name != d.Spec.Names.Plural+"."+d.Spec.Group {
-		l.Invalid(field.NewPath("metadata", "name"), d.Name, `must be spec.names.plural+"."+spec.group`)
+	for _, n := range []struct{ field, value string }{{"generateName", d.GenerateName}, {"name", d.Name}} {
+		if n.value != "" && n.value != d.Spec.Names.Plural+"."+d.Spec.Group {
+			l.Invalid(field.NewPath("metadata", n.field), n.value, `must be spec.names.plural+"."+spec.group`)
+		}
 	}
 	j := newJudge(nil, in)
 	l.Add(j.spec(&in.Spec)...)

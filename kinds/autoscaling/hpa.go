@@ -35,7 +35,6 @@ func horizontalPodAutoscaler() *kinds.Kind {
 }
 
 func defaultHPA(h *autoscalingv2.HorizontalPodAutoscaler) {
-	rules.NoEmpty(&h.Status.CurrentMetrics)
 	if h.Spec.MinReplicas == nil {
 		h.Spec.MinReplicas = ptr.To[int32](1)
 	}

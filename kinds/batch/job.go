@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/utils/ptr"
 
@@ -36,7 +37,9 @@ func job() *kinds.Kind {
 		Cells:          rules.Cells(jobCells),
 		// A job without labels of its own shows its pods', those that prepareJob made too.
 		DefaultStored: true,
-		FieldRefused:  `field label %q not supported for Job`,
+		FieldUnknown: func(_ schema.GroupVersionKind, label string) string {
+			return fmt.Sprintf("field label %q not supported for Job", label)
+		},
 		Fields: map[string]func(kinds.Object) string{
 			"status.successful": rules.Field(func(j T) string { return strconv.Itoa(int(j.Status.Succeeded)) }),
 		},
@@ -49,9 +52,6 @@ func defaultJob(j *batchv1.Job) {
 		j.Labels = j.Spec.Template.Labels
 	}
 	spec := &j.Spec
-	if p := spec.PodFailurePolicy; p != nil {
-		rules.NoEmpty(&p.Rules)
-	}
 	if spec.Completions == nil && spec.Parallelism == nil {
 		spec.Completions = ptr.To[int32](1)
 	}

@@ -36,9 +36,9 @@ func signingRequest() *kinds.Kind {
 			r.Status = certificatesv1.CertificateSigningRequestStatus{}
 		}),
 		PrepareUpdate:  rules.Do2(func(r, old *request) { r.Spec, r.Status = old.Spec, old.Status }),
+		Reset:          []string{"spec", "status"},
 		Validate:       rules.Check(validateRequest),
 		ValidateUpdate: rules.Check2(validateRequestUpdate),
-		Reset:          []string{"spec", "status"},
 		Subresources: map[string]kinds.Subresource{
 			"approval": row.Part(prepareApproval, validateApproval, "spec", "status.certificate"),
 			"status":   row.Part(prepareStatus, validateRequestStatus, "spec", "status.conditions"),

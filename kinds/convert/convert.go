@@ -148,7 +148,7 @@ func (c *Converter) copying(p pair) (func(in, out reflect.Value) error, error) {
 		return c.structure(p)
 	case in.Kind() == reflect.Slice && out.Kind() == reflect.Slice:
 		return c.slice(p)
-	case in.Kind() == reflect.Map && out.Kind() == reflect.Map && in.Key() == out.Key():
+	case in.Kind() == reflect.Map && out.Kind() == reflect.Map && in.Key().Kind() == out.Key().Kind() && in.Key().ConvertibleTo(out.Key()):
 		return c.mapping(p)
 	case in.Kind() == out.Kind() && in.ConvertibleTo(out), number(in) && number(out):
 		return func(in, out reflect.Value) error { out.Set(in.Convert(p.out)); return nil }, nil
@@ -282,7 +282,7 @@ func (c *Converter) mapping(p pair) (func(in, out reflect.Value) error, error) {
 			if err := elem.f(it.Value(), v); err != nil {
 				return err
 			}
-			made.SetMapIndex(it.Key(), v)
+			made.SetMapIndex(it.Key().Convert(p.out.Key()), v)
 		}
 		out.Set(made)
 		return nil

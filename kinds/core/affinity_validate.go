@@ -313,3 +313,11 @@ func ValidateTolerations(list []v1.Toleration, path *field.Path) field.ErrorList
 	c.tolerations(list, path)
 	return c.Errors()
 }
+
+// ValidateNodeSelector judges a node selector outside of a pod, as slices of devices
+// have them.
+func ValidateNodeSelector(s *v1.NodeSelector, path *field.Path) field.ErrorList {
+	var c podCheck
+	c.nodeSelector(s, path)
+	return c.Errors()
+}

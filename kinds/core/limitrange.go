@@ -27,7 +27,6 @@ func limitRange() *kinds.Kind {
 // defaultLimitRange completes the limits of containers: default limits from the
 // maximum, default requests from the default limits, then from the minimum.
 func defaultLimitRange(l *v1.LimitRange) {
-	rules.NoEmpty(&l.Spec.Limits)
 	for i := range l.Spec.Limits {
 		item := &l.Spec.Limits[i]
 		if item.Type == v1.LimitTypeContainer {

@@ -262,6 +262,7 @@ func validatePersistentVolumeUpdate(pv, old *v1.PersistentVolume) field.ErrorLis
 	}
 	// The general rules are judged twice, as Kubernetes does.
 	l := rules.List(checkVolume(pv, allow))
+	checkVolumeSpec(&l, pv, allow, false, field.NewPath("spec"))
 	source := pv.Spec.PersistentVolumeSource
 	if was, is := old.Spec.CSI, source.CSI; was != nil && is != nil && was.ControllerExpandSecretRef == nil && is.ControllerExpandSecretRef != nil {
 		source.CSI = is.DeepCopy()

@@ -118,7 +118,8 @@ func (c *podCheck) onlyAddedTolerations(old []v1.Toleration, path *field.Path) {
 
 func (c *podCheck) onlyDeletedGates(old []v1.PodSchedulingGate, path *field.Path) {
 	for i, gate := range c.spec.SchedulingGates {
-		if !slices.Contains(old, gate) {
+		// Of a name that stands there twice, the last is meant.
+		if !slices.Contains(old, gate) && !slices.Contains(c.spec.SchedulingGates[i+1:], gate) {
 			c.Forbidden(path.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name))
 		}
 	}

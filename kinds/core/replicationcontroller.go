@@ -28,9 +28,10 @@ func replicationController() *kinds.Kind {
 		if prefix {
 			return rules.PathSegment(name, prefix) // the rule of names looks at no generateName
 		}
-		return rules.DNSSubdomain(name, prefix)
+		return rules.LongName(name, prefix)
 	}
 	k.Default = rules.Do(defaultReplicationController)
+	k.DefaultStored = true // the labels, from the template of a stored object
 	k.PrepareCreate = rules.Do(func(rc *v1.ReplicationController) {
 		rc.Status = v1.ReplicationControllerStatus{}
 		DropPodTemplate(rc.Spec.Template, nil)

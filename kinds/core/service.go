@@ -24,6 +24,12 @@ func service() *kinds.Kind {
 	k.Name = rules.DNSLabel
 	k.AllowCreateOnUpdate = true
 	k.Default = rules.Do(defaultService)
+	// Kubernetes leaves it out where a service is read.
+	k.Settle = rules.Do(func(s *v1.Service) {
+		if s.Spec.Type == v1.ServiceTypeExternalName {
+			s.Spec.InternalTrafficPolicy = nil
+		}
+	})
 	k.PrepareCreate = rules.Do(func(s *v1.Service) { s.Status = v1.ServiceStatus{} })
 	k.PrepareUpdate = rules.Do2(func(obj, old *v1.Service) {
 		obj.Status = old.Status

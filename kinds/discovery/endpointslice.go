@@ -52,8 +52,6 @@ func endpointSlice() *kinds.Kind {
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
-	rules.NoEmpty(&s.Endpoints)
-	rules.NoEmpty(&s.Ports)
 	for i := range s.Ports {
 		if s.Ports[i].Name == nil {
 			s.Ports[i].Name = ptr.To("")

@@ -33,11 +33,6 @@ func flowSchema() *kinds.Kind {
 			if f.Spec.MatchingPrecedence == 0 {
 				f.Spec.MatchingPrecedence = 1000
 			}
-			for i := range f.Spec.Rules {
-				for j := range f.Spec.Rules[i].ResourceRules {
-					rules.NoEmpty(&f.Spec.Rules[i].ResourceRules[j].Namespaces)
-				}
-			}
 		}),
 		PrepareCreate:  rules.Do(func(f T) { f.Status = flowcontrolv1.FlowSchemaStatus{} }),
 		PrepareUpdate:  rules.Do2(func(f, old T) { f.Status = old.Status }),

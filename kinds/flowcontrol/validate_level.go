@@ -41,7 +41,7 @@ func validatePriorityLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.Er
 			judgeLimited(&l, s.Limited, path.Child("limited"))
 		}
 	default:
-		rules.Supported(&l, path.Child("type"), s.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+		rules.SupportedOrRequired(&l, path.Child("type"), s.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
 	}
 	judgeMandatoryLevel(&l, p, path)
 	judgeConditions(&l, p.Status.Conditions, func(c flowcontrolv1.PriorityLevelConfigurationCondition) string { return string(c.Type) })
@@ -86,7 +86,7 @@ func judgeLimited(l *rules.List, s *flowcontrolv1.LimitedPriorityLevelConfigurat
 			judgeQueuing(l, r.Queuing, queuing)
 		}
 	default:
-		rules.Supported(l, path.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+		rules.SupportedOrRequired(l, path.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 	}
 }
 

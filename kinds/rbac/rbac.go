@@ -34,7 +34,6 @@ func role() *kinds.Kind {
 		Namespaced:          true,
 		AllowCreateOnUpdate: true,
 		Name:                row.PathSegment,
-		Default:             rules.Do(func(r *rbacv1.Role) { rules.NoEmpty(&r.Rules) }),
 		Validate:            rules.Check(validateRole),
 		ValidateUpdate:      rules.Check2(validateRoleUpdate),
 	}, oldRole()...)
@@ -45,7 +44,6 @@ func clusterRole() *kinds.Kind {
 		Resource:            "clusterroles",
 		AllowCreateOnUpdate: true,
 		Name:                row.PathSegment,
-		Default:             rules.Do(func(r *rbacv1.ClusterRole) { rules.NoEmpty(&r.Rules) }),
 		Validate:            rules.Check(validateClusterRole),
 		ValidateUpdate:      rules.Check2(validateClusterRoleUpdate),
 	}, oldClusterRole()...)

@@ -3,11 +3,13 @@
 package resource
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/kinds"
@@ -17,19 +19,24 @@ import (
 
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
-	return []*kinds.Kind{deviceClass(), resourceClaim(), resourceClaimTemplate(), resourceSlice()}
+	return []*kinds.Kind{
+		rules.WithMeta(deviceClass(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(resourceClaim(), rules.MetaUpdate|rules.MetaFull|rules.MetaStatus),
+		rules.WithMeta(resourceClaimTemplate(), rules.MetaUpdate|rules.MetaFull),
+		rules.WithMeta(resourceSlice(), rules.MetaUpdate),
+	}
 }
 
 func deviceClass() *kinds.Kind {
 	type T = *resourcev1.DeviceClass
 	return row.Fill[resourcev1.DeviceClass, resourcev1.DeviceClassList](resourcev1.SchemeGroupVersion, &kinds.Kind{
 		Resource:   "deviceclasses",
-		Name:       rules.DNSSubdomain,
+		Name:       rules.LongName,
 		Generation: rules.Differ(func(c, old T) bool { return !row.Same(c.Spec, old.Spec) }),
 		Validate:   rules.Check(validateClass), ValidateUpdate: rules.Check2(validateClassUpdate),
 		Columns: []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
 		Cells:   rules.Cells(func(c T, now time.Time) []any { return []any{c.Name, rules.Age(c.CreationTimestamp, now)} }),
-	})
+	}, oldClass()...)
 }
 
 func resourceClaim() *kinds.Kind {
@@ -45,7 +52,8 @@ func resourceClaim() *kinds.Kind {
 		Subresources: row.WithStatus(func(c, old T) {
 			c.Spec = old.Spec
 			row.ResetMeta(c, old)
-		}, nil, "metadata", "spec"),
+			dropDeallocated(c, old)
+		}, validateClaimStatus, "metadata", "spec"),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.Column("State", "A summary of the current state (allocated, pending, reserved, etc.)."),
@@ -54,7 +62,7 @@ func resourceClaim() *kinds.Kind {
 		Cells: rules.Cells(func(c T, now time.Time) []any {
 			return []any{c.Name, claimState(c), rules.Age(c.CreationTimestamp, now)}
 		}),
-	})
+	}, oldClaim()...)
 }
 
 func claimState(c *resourcev1.ResourceClaim) string {
@@ -84,7 +92,7 @@ func resourceClaimTemplate() *kinds.Kind {
 		Validate:   rules.Check(validateTemplate), ValidateUpdate: rules.Check2(validateTemplateUpdate),
 		Columns: []metav1.TableColumnDefinition{rules.NameColumn(), rules.AgeColumn()},
 		Cells:   rules.Cells(func(t T, now time.Time) []any { return []any{t.Name, rules.Age(t.CreationTimestamp, now)} }),
-	})
+	}, oldTemplate()...)
 }
 
 func resourceSlice() *kinds.Kind {
@@ -95,6 +103,10 @@ func resourceSlice() *kinds.Kind {
 		Default:    rules.Do(defaultSlice),
 		Name:       rules.DNSSubdomain,
 		Generation: rules.Differ(func(s, old T) bool { return !row.Same(s.Spec, old.Spec) }),
+		Validate:   rules.Check(validateSlice), ValidateUpdate: rules.Check2(validateSliceUpdate),
+		PrepareCreate: rules.Do(func(s T) { dropSlice(s, nil) }),
+		PrepareUpdate: rules.Do2(dropSlice),
+		Warnings:      rules.Warn(sliceWarnings),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.Column("Node", spec["nodeName"]),
@@ -105,12 +117,14 @@ func resourceSlice() *kinds.Kind {
 		Cells: rules.Cells(func(s T, now time.Time) []any {
 			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, rules.Age(s.CreationTimestamp, now)}
 		}),
-		FieldRefused: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s",
+		FieldUnknown: func(gvk schema.GroupVersionKind, label string) string {
+			return fmt.Sprintf("field label not supported for %s: %s", gvk, label)
+		},
 		Fields: map[string]func(kinds.Object) string{
 			resourcev1.ResourceSliceSelectorNodeName: rules.Field(func(s T) string { return ptr.Deref(s.Spec.NodeName, "") }),
 			resourcev1.ResourceSliceSelectorDriver:   rules.Field(func(s T) string { return s.Spec.Driver }),
 		},
-	})
+	}, oldSlice()...)
 }
 
 // defaultClaim: in each request, and in what follows, what is not said is the default
@@ -146,6 +160,13 @@ func defaultSlice(s *resourcev1.ResourceSlice) {
 			}
 		}
 	}
+}
+
+func sliceWarnings(s, _ *resourcev1.ResourceSlice) []string {
+	if d := s.Spec.Driver; d != strings.ToLower(d) {
+		return []string{fmt.Sprintf("spec.driver: driver names should be lowercase; %q contains uppercase characters", d)}
+	}
+	return nil
 }
 
 func defaultCount(mode *resourcev1.DeviceAllocationMode, count *int64) {

@@ -19,7 +19,7 @@ import (
 )
 
 // What is checked here, and in which words, is pkg/apis/resource/validation of
-// Kubernetes, save that selectors are not compiled.
+// Kubernetes.
 
 func validateClaim(c *resourcev1.ResourceClaim) field.ErrorList {
 	return judgeSpec(&c.Spec, field.NewPath("spec"))
@@ -27,7 +27,7 @@ func validateClaim(c *resourcev1.ResourceClaim) field.ErrorList {
 
 // validateClaimUpdate wants the spec as it was; what it was is not judged again.
 func validateClaimUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
-	return rules.Immutable(c.Spec, old.Spec, field.NewPath("spec"))
+	return row.Immutable(c.Spec, old.Spec, field.NewPath("spec"))
 }
 
 func validateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
@@ -48,7 +48,7 @@ func validateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
 }
 
 func validateTemplateUpdate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
-	return rules.Immutable(t.Spec, old.Spec, field.NewPath("spec"))
+	return append(validateTemplate(t), row.Immutable(t.Spec, old.Spec, field.NewPath("spec"))...)
 }
 
 func validateClass(c *resourcev1.DeviceClass) field.ErrorList { return judgeClass(c, nil) }
@@ -152,20 +152,22 @@ func judgeSpec(spec *resourcev1.ResourceClaimSpec, path *field.Path) field.Error
 }
 
 func references(l *rules.List, refs []string, path *field.Path, known names) {
+	set(l, refs, resourcev1.DeviceRequestsMaxSize, path, itself, func(ref *string, at *field.Path) { reference(l, *ref, at, known) })
+}
+
+func reference(l *rules.List, ref string, path *field.Path, known names) {
 	const what = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
-	set(l, refs, resourcev1.DeviceRequestsMaxSize, path, itself, func(ref *string, at *field.Path) {
-		parts := strings.Split(*ref, "/")
-		if len(parts) > 2 {
-			l.Invalid(at, *ref, what)
-			return
-		}
-		for _, p := range parts {
-			l.Messages(at, p, validation.IsDNS1123Label(p))
-		}
-		if !known.has(*ref) {
-			l.Invalid(at, *ref, what)
-		}
-	})
+	parts := strings.Split(ref, "/")
+	if len(parts) > 2 {
+		l.Invalid(path, ref, what)
+		return
+	}
+	for _, p := range parts {
+		l.Messages(path, p, validation.IsDNS1123Label(p))
+	}
+	if !known.has(ref) {
+		l.Invalid(path, ref, what)
+	}
 }
 
 func request(l *rules.List, r *resourcev1.DeviceRequest, path *field.Path) {
@@ -217,8 +219,10 @@ func selectors(l *rules.List, list []resourcev1.DeviceSelector, path *field.Path
 		switch {
 		case s.CEL == nil:
 			l.Required(at.Child("cel"), "")
-		case !stored && len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength:
+		case len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength:
 			l.TooLong(at.Child("cel", "expression"), resourcev1.CELSelectorExpressionMaxLength)
+		default:
+			compile(l, s.CEL.Expression, at.Child("cel", "expression"), stored)
 		}
 	})
 }
@@ -230,12 +234,13 @@ func configuration(l *rules.List, c *resourcev1.DeviceConfiguration, path *field
 		return
 	}
 	driver(l, c.Opaque.Driver, at.Child("driver"))
-	parameters(l, c.Opaque.Parameters.Raw, at.Child("parameters"), stored)
+	object(l, c.Opaque.Parameters.Raw, resourcev1.OpaqueParametersMaxLength, at.Child("parameters"), stored)
 }
 
 func driver(l *rules.List, name string, path *field.Path) {
 	if name == "" {
 		l.Required(path, "")
+		return
 	}
 	if len(name) > resourcev1.DriverNameMaxLength {
 		l.TooLong(path, resourcev1.DriverNameMaxLength)
@@ -243,14 +248,16 @@ func driver(l *rules.List, name string, path *field.Path) {
 	l.Messages(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))
 }
 
-func parameters(l *rules.List, raw []byte, path *field.Path, stored bool) {
+// object judges what is an object of whatever members; one that is stored may be longer
+// than most.
+func object(l *rules.List, raw []byte, most int, path *field.Path, stored bool) {
 	var v any
 	switch {
 	case len(raw) == 0:
 		l.Required(path, "")
 		return
-	case !stored && len(raw) > resourcev1.OpaqueParametersMaxLength:
-		l.TooLong(path, resourcev1.OpaqueParametersMaxLength)
+	case !stored && len(raw) > most:
+		l.TooLong(path, most)
 		return
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
@@ -266,28 +273,17 @@ func parameters(l *rules.List, raw []byte, path *field.Path, stored bool) {
 
 // attribute is a name with the domain that it belongs to.
 func attribute(l *rules.List, name string, path *field.Path) {
-	identifier := func(id string) {
-		if len(id) > resourcev1.DeviceMaxIDLength {
-			l.TooLong(path, resourcev1.DeviceMaxIDLength)
-		}
-		l.Messages(path, id, content.IsCIdentifier(id))
-	}
-	switch parts := strings.Split(name, "/"); len(parts) {
-	case 1:
-		identifier(parts[0])
+	qualified(l, name, path)
+	if !strings.Contains(name, "/") {
 		l.Invalid(path, resourcev1.FullyQualifiedName(name), "a fully qualified name must be a domain and a name separated by a slash")
-	case 2:
-		if parts[0] == "" {
-			l.Invalid(path, "", "the domain must not be empty")
-		} else {
-			driver(l, parts[0], path)
-		}
-		if parts[1] == "" {
-			l.Invalid(path, "", "the name must not be empty")
-		} else {
-			identifier(parts[1])
-		}
 	}
+}
+
+func identifier(l *rules.List, id string, path *field.Path) {
+	if len(id) > resourcev1.DeviceMaxIDLength {
+		l.TooLong(path, resourcev1.DeviceMaxIDLength)
+	}
+	l.Messages(path, id, content.IsCIdentifier(id))
 }
 
 func toleration(l *rules.List, t *resourcev1.DeviceToleration, path *field.Path) {

@@ -38,6 +38,9 @@ func Fill[T, L any, P interface {
 	k.Kind, k.List = reflect.TypeFor[T]().Name(), reflect.TypeFor[L]().Name()
 	k.Singular = strings.ToLower(k.Kind)
 	k.New, k.NewList = Make[T, P](), MakeAny[L, PL]()
+	if k.EncodeStored == nil {
+		k.Settle = rules.Settle(reflect.TypeFor[T]())
+	}
 	k.Served = append(Hub(gv.Group, gv.Version), old...)
 	return k
 }

@@ -11,14 +11,6 @@ import (
 // The adapters turn a func over a kind's own type into the func over any object
 // that a row of the table holds. A row is only ever given its own type.
 
-// NoEmpty makes an empty list none, as a list that went through protobuf is. It is
-// for fields whose JSON tells the two apart.
-func NoEmpty[T any](list *[]T) {
-	if len(*list) == 0 {
-		*list = nil
-	}
-}
-
 // Do adapts Default and PrepareCreate.
 func Do[T kinds.Object](f func(obj T)) func(kinds.Object) {
 	return func(obj kinds.Object) { f(obj.(T)) }

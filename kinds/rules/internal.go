@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Internal wraps a value for a message. Kubernetes judges its internal types, which
@@ -25,6 +26,7 @@ func (i internal) MarshalJSON() ([]byte, error) {
 
 var (
 	marshaler   = reflect.TypeFor[json.Marshaler]()
+	metaType    = reflect.TypeFor[metav1.ObjectMeta]()
 	podSpecType = reflect.TypeFor[corev1.PodSpec]()
 )
 
@@ -88,6 +90,12 @@ func (w *fieldWriter) all(v reflect.Value) error {
 	}
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
+		if f.Type == metaType && f.Anonymous {
+			if err := w.plain(v.Field(i)); err != nil {
+				return err
+			}
+			continue
+		}
 		if f.Anonymous && f.Type.Kind() == reflect.Struct {
 			if err := w.all(v.Field(i)); err != nil {
 				return err
@@ -98,6 +106,24 @@ func (w *fieldWriter) all(v reflect.Value) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// plain writes the members that the JSON of an embedded struct has.
+func (w *fieldWriter) plain(v reflect.Value) error {
+	raw, err := json.Marshal(v.Interface())
+	if err != nil {
+		return err
+	}
+	members := bytes.TrimSuffix(bytes.TrimPrefix(raw, []byte("{")), []byte("}"))
+	if len(members) == 0 {
+		return nil
+	}
+	if w.more {
+		w.b.WriteByte(',')
+	}
+	w.more = true
+	w.b.Write(members)
 	return nil
 }
 

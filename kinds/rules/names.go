@@ -16,6 +16,15 @@ func DNSSubdomain(name string, prefix bool) []string {
 	return validation.NameIsDNSSubdomain(name, prefix)
 }
 
+// LongName is DNSSubdomain in the words of Kubernetes' declarative validation, which
+// does not look at a generateName.
+func LongName(name string, prefix bool) []string {
+	if prefix {
+		return nil
+	}
+	return content.IsDNS1123Subdomain(name)
+}
+
 // DNSLabel is the rule for names that become one label of a DNS name.
 func DNSLabel(name string, prefix bool) []string {
 	if plainLabel(name) {

@@ -106,14 +106,8 @@ func csiNode() *kinds.Kind {
 		Resource:        "csinodes",
 		RequireRevision: true,
 		Name:            rules.DNSSubdomain,
-		Default: rules.Do(func(n T) {
-			rules.NoEmpty(&n.Spec.Drivers)
-			for i := range n.Spec.Drivers {
-				rules.NoEmpty(&n.Spec.Drivers[i].TopologyKeys)
-			}
-		}),
-		Validate:       rules.Check(validateCSINode),
-		ValidateUpdate: rules.Check2(validateCSINodeUpdate),
+		Validate:        rules.Check(validateCSINode),
+		ValidateUpdate:  rules.Check2(validateCSINodeUpdate),
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),
 			rules.IntColumn("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),

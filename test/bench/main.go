@@ -35,6 +35,7 @@ type options struct {
 	pids       []int
 	only       string
 	docker     string
+	work       string
 	n          int
 	clients    int
 	pods       int
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&pids, "pids", "", "process ids of that server, for its CPU, with commas")
 	flag.StringVar(&o.only, "only", "", "store, scheduler, start, pods, docker, api, crds or scale; nothing for all but crds and scale")
 	flag.StringVar(&o.docker, "docker", "docker", "the docker client")
+	flag.StringVar(&o.work, "work", "", "of docker: run, exec, idle, parallel, rebuild, copy or pull; nothing for all")
 	flag.IntVar(&o.n, "n", 5000, "operations, and objects in a list")
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
 	flag.IntVar(&o.pods, "pods", 150000, "pods of scale")

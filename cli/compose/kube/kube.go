@@ -16,7 +16,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -25,22 +24,43 @@ import (
 	"skiff.dev/skiff/cli/compose/spec"
 )
 
-// claim is the size of a volume about which the file says nothing.
-const claim = "1Gi"
-
 type converter struct {
-	p         *types.Project
-	separator string
-	notes     []string
-	out       []runtime.Object
+	p *types.Project
+	Options
+	notes []string
+	out   []runtime.Object
 	// objects are configs and secrets that are written already, by their names.
 	objects map[string]bool
 }
 
+// Volumes is what a named volume becomes.
+type Volumes string
+
+// What a named volume becomes: a directory of the node with a claim to it, which
+// runs on any cluster of one node; a claim alone, for clusters whose default class
+// makes volumes; or a directory that goes with the pod.
+const (
+	Directories Volumes = "persistentVolume"
+	Claims      Volumes = "persistentVolumeClaim"
+	Scratch     Volumes = "emptyDir"
+)
+
+// Options of Manifests.
+type Options struct {
+	// Separator stands between the parts of an image's name.
+	Separator string
+	Volumes   Volumes
+	// Dir is where the node keeps the directories of Directories.
+	Dir string
+}
+
 // Manifests are the application's objects as YAML documents, and notes about what
 // they do not say.
-func Manifests(p *types.Project, separator string) ([]byte, []string, error) {
-	c := &converter{p: p, separator: separator, objects: map[string]bool{}}
+func Manifests(p *types.Project, o Options) ([]byte, []string, error) {
+	if !slices.Contains([]Volumes{Directories, Claims, Scratch}, o.Volumes) {
+		return nil, nil, fmt.Errorf("unsupported volumes %q: persistentVolume, persistentVolumeClaim or emptyDir", o.Volumes)
+	}
+	c := &converter{p: p, Options: o, objects: map[string]bool{}}
 	for _, key := range slices.Sorted(maps.Keys(p.Volumes)) {
 		c.volume(key, p.Volumes[key])
 	}
@@ -113,25 +133,6 @@ func (c *converter) meta(n, service string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name(n), Labels: l}
 }
 
-func (c *converter) volume(key string, v types.VolumeConfig) {
-	if bool(v.External) {
-		return // its claim is there already
-	}
-	size := claim
-	if s, ok := v.DriverOpts["size"]; ok {
-		if _, err := resource.ParseQuantity(s); err == nil {
-			size = s
-		}
-	}
-	c.out = append(c.out, &corev1.PersistentVolumeClaim{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}, ObjectMeta: c.meta(key, ""),
-		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
-		},
-	})
-}
-
 func (c *converter) service(s types.ServiceConfig) error {
 	pod := corev1.PodSpec{Hostname: s.Hostname, HostNetwork: s.NetworkMode == "host", HostPID: s.Pid == "host", HostIPC: s.Ipc == "host"}
 	main, err := c.container(s)
@@ -168,7 +169,7 @@ func (c *converter) service(s types.ServiceConfig) error {
 
 func (c *converter) container(s types.ServiceConfig) (corev1.Container, error) {
 	m := corev1.Container{
-		Name: name(s.Name), Image: spec.Image(c.p.Name, s, c.separator), WorkingDir: s.WorkingDir, TTY: s.Tty, Stdin: s.StdinOpen,
+		Name: name(s.Name), Image: spec.Image(c.p.Name, s, c.Separator), WorkingDir: s.WorkingDir, TTY: s.Tty, Stdin: s.StdinOpen,
 		Command: escape(s.Entrypoint), Args: escape(s.Command),
 		ImagePullPolicy: map[string]corev1.PullPolicy{"always": corev1.PullAlways, "never": corev1.PullNever}[s.PullPolicy],
 	}
@@ -341,7 +342,7 @@ func hosts(s types.ServiceConfig, pod *corev1.PodSpec) {
 // unsaid notes what the manifests do not carry.
 func (c *converter) unsaid(s types.ServiceConfig) {
 	if s.Build != nil {
-		c.note("service %q: build the image %s first (skiff compose build)", s.Name, spec.Image(c.p.Name, s, c.separator))
+		c.note("service %q: build the image %s first (skiff compose build)", s.Name, spec.Image(c.p.Name, s, c.Separator))
 	}
 	for _, k := range []struct {
 		key string

@@ -33,6 +33,14 @@ func (c *converter) mounts(s types.ServiceConfig, pod *corev1.PodSpec, m *corev1
 			add(corev1.VolumeSource{EmptyDir: e}, mount)
 		case v.Type == types.VolumeTypeVolume && v.Source != "":
 			key := v.Source
+			if known := c.p.Volumes[key]; c.scratch(known) {
+				e := &corev1.EmptyDirVolumeSource{}
+				if known.DriverOpts["type"] == "tmpfs" {
+					e.Medium = corev1.StorageMediumMemory
+				}
+				add(corev1.VolumeSource{EmptyDir: e}, mount)
+				continue
+			}
 			if known := c.p.Volumes[key]; bool(known.External) {
 				key = known.Name
 			}

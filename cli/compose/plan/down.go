@@ -127,6 +127,22 @@ func leftovers(p *types.Project, e Exists, o DownOptions) []Action {
 	return out
 }
 
+// Dependents adds to services those that are to be restarted with them. p may be nil.
+func Dependents(p *types.Project, services []string) []string {
+	out := slices.Clone(services)
+	if p == nil {
+		return out
+	}
+	for i := 0; i < len(out); i++ {
+		for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+			if p.Services[name].DependsOn[out[i]].Restart && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
 // Each is the plan that does one verb to each existing container of the chosen
 // services: those that need others first or last, as the verb wants it.
 func Each(p *types.Project, e Exists, verb Verb, chosen []string, backwards bool) (*Plan, error) {

@@ -31,6 +31,8 @@ type Container struct {
 	ID, Name, Service string
 	Number            int
 	Hash, ImageID     string
+	// Files is the hash of what was copied into it, "" where nobody noted one.
+	Files string
 	// State is the engine's word: created, running, paused, exited and so on.
 	State string
 	// Networks are the names of those it is connected to.
@@ -124,10 +126,12 @@ type Work struct {
 // Plan is carried out from top to bottom.
 type Plan struct {
 	Warnings []string
-	Prepare  []Action // one after the other
-	Make     []Work
-	Start    []Work
-	Finish   []Action // one after the other
+	// Kept are the names of containers that run and stay as they are.
+	Kept    []string
+	Prepare []Action // one after the other
+	Make    []Work
+	Start   []Work
+	Finish  []Action // one after the other
 }
 
 // Error is a wish that cannot be fulfilled.
@@ -315,7 +319,7 @@ func (u *up) make(s types.ServiceConfig) (Work, error) {
 	if scale > 1 && s.ContainerName != "" {
 		return w, &Error{fmt.Sprintf("WARNING: The %q service is using the custom container name %q. Docker requires each container to have a unique name. Remove the custom name to scale the service", s.Name, s.ContainerName)}
 	}
-	hash, err := spec.Hash(u.p, s)
+	hash, err := spec.Hash(s)
 	if err != nil {
 		return w, err
 	}
@@ -368,6 +372,8 @@ func (u *up) diverged(s types.ServiceConfig, c Container, hash string) string {
 		return "forced"
 	case c.Hash != hash:
 		return "configuration changed"
+	case c.Files != "" && c.Files != spec.FilesHash(u.p, s):
+		return "content of configs or secrets changed"
 	}
 	if image := u.e.Images[spec.Image(u.p.Name, s, u.o.Separator)]; c.ImageID != "" && image != "" && c.ImageID != image {
 		return "image changed"
@@ -413,6 +419,7 @@ func (u *up) start(s types.ServiceConfig) Work {
 		case c.running() && again:
 			a.Verb, a.Why = Restart, "a dependency was made anew"
 		case c.running():
+			u.plan.Kept = append(u.plan.Kept, c.Name)
 			continue
 		default:
 			a.Verb = Start

@@ -1,78 +1,36 @@
 package plan
 
 import (
-	"context"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
-	"golang.org/x/tools/txtar"
 
+	"skiff.dev/skiff/cli/compose/composetest"
 	"skiff.dev/skiff/cli/compose/spec"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what was found into the scripts")
 
 // TestPlan plays testdata/*.txtar. "compose.yaml" is the project, named shop;
 // "exists" has a line a thing that the engine has; each file whose name begins
 // with a verb is a request, and its content the plan or the error.
 func TestPlan(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(scripts) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, path := range scripts {
-		t.Run(filepath.Base(path), func(t *testing.T) { play(t, path) })
-	}
-}
-
-func play(t *testing.T, path string) {
-	ar, err := txtar.ParseFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var p *types.Project
-	var e Exists
-	for i, f := range ar.Files {
-		switch f.Name {
-		case "compose.yaml":
-			p = load(t, f.Data)
-		case "exists":
-			e = exists(t, p, string(f.Data))
-		default:
-			got := answer(t, p, e, strings.Fields(f.Name))
-			if *rewrite {
-				ar.Files[i].Data = []byte(got)
-			} else if want := string(f.Data); got != want {
-				t.Errorf("%s\ngot:\n%s\nwant:\n%s", f.Name, got, want)
+	composetest.Play(t, func(t *testing.T, s *composetest.Script) {
+		var p *types.Project
+		var e Exists
+		for i, f := range s.Files {
+			switch f.Name {
+			case "compose.yaml":
+				p = composetest.Project(t, f.Data, types.Mapping{})
+			case "exists":
+				e = exists(t, p, string(f.Data))
+			default:
+				s.Got(i, answer(t, p, e, strings.Fields(f.Name)))
 			}
 		}
-	}
-	if *rewrite {
-		if err := os.WriteFile(path, txtar.Format(ar), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func load(t *testing.T, text []byte) *types.Project {
-	t.Helper()
-	p, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{
-		WorkingDir:  "/shop",
-		ConfigFiles: []types.ConfigFile{{Filename: "/shop/compose.yaml", Content: text}},
-		Environment: types.Mapping{},
-	}, func(o *loader.Options) { o.SetProjectName("shop", true) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	})
 }
 
 func exists(t *testing.T, p *types.Project, text string) Exists {
@@ -103,7 +61,7 @@ func exists(t *testing.T, p *types.Project, text string) Exists {
 			}
 			c.DependsOn = spec.ParseDependsOn(opt["depends_on"])
 			if c.Hash == "" {
-				c.Hash, _ = spec.Hash(p, p.Services[c.Service])
+				c.Hash, _ = spec.Hash(p.Services[c.Service])
 			}
 			e.Containers = append(e.Containers, c)
 		case "network", "volume":

@@ -28,6 +28,9 @@ type Container struct {
 	// OneOff marks containers of `run`; Slug is its random name part.
 	OneOff, AutoRemove bool
 	Slug               string
+	// Beside is that the service's own containers are there: addresses that the
+	// file gives are theirs.
+	Beside bool
 	// Aliases gives a one-off container the service's names nevertheless.
 	Aliases   bool
 	EnvFiles  []string
@@ -37,11 +40,20 @@ type Container struct {
 	Resolve func(service string) (id, name string, err error)
 }
 
+// Alias is the name that the container has among others: not the one under which it
+// is made while that whose place it takes still has it.
+func (c Container) Alias() string {
+	if c.Replaces != "" {
+		return c.Replaces
+	}
+	return c.Name
+}
+
 // Create is the request that makes c, and the networks beyond the first that it
 // joins afterwards, in order.
 func Create(p *types.Project, s types.ServiceConfig, c Container) (client.ContainerCreateOptions, error) {
 	var none client.ContainerCreateOptions
-	hash, err := Hash(p, s)
+	hash, err := Hash(s)
 	if err != nil {
 		return none, err
 	}
@@ -167,7 +179,7 @@ func Endpoints(p *types.Project, s types.ServiceConfig, c Container) (map[string
 	}
 	out := map[string]*network.EndpointSettings{}
 	for key, n := range s.Networks {
-		e := &network.EndpointSettings{Aliases: []string{c.Name}, Links: links}
+		e := &network.EndpointSettings{Aliases: []string{c.Alias()}, Links: links}
 		if (!c.OneOff || c.Aliases) && n.ServiceNameAliasEnabled() {
 			e.Aliases = append(e.Aliases, s.Name)
 		}
@@ -180,12 +192,16 @@ func Endpoints(p *types.Project, s types.ServiceConfig, c Container) (map[string
 				e.DriverOpts = mergeOption(n.DriverOpts, "com.docker.network.endpoint.ifname", n.InterfaceName)
 			}
 			e.GwPriority = n.GatewayPriority
-			if err := address(e, n); err != nil {
-				return nil, fmt.Errorf("network %q: %w", key, err)
+			if !c.Beside {
+				if err := address(e, n); err != nil {
+					return nil, fmt.Errorf("network %q: %w", key, err)
+				}
 			}
 		}
 		mac := s.MacAddress
-		if n != nil && n.MacAddress != "" {
+		if c.Beside {
+			mac = ""
+		} else if n != nil && n.MacAddress != "" {
 			mac = n.MacAddress
 		}
 		if mac != "" {

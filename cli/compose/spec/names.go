@@ -20,21 +20,23 @@ import (
 
 // Labels of docker compose.
 const (
-	LabelProject     = "com.docker.compose.project"
-	LabelService     = "com.docker.compose.service"
-	LabelNumber      = "com.docker.compose.container-number"
-	LabelHash        = "com.docker.compose.config-hash"
-	LabelOneOff      = "com.docker.compose.oneoff"
-	LabelImage       = "com.docker.compose.image"
-	LabelDependsOn   = "com.docker.compose.depends_on"
-	LabelWorkingDir  = "com.docker.compose.project.working_dir"
-	LabelFiles       = "com.docker.compose.project.config_files"
-	LabelEnvFiles    = "com.docker.compose.project.environment_file"
-	LabelReplace     = "com.docker.compose.replace"
-	LabelSlug        = "com.docker.compose.slug"
-	LabelNetwork     = "com.docker.compose.network"
-	LabelVolume      = "com.docker.compose.volume"
-	LabelVersion     = "com.docker.compose.version"
+	LabelProject    = "com.docker.compose.project"
+	LabelService    = "com.docker.compose.service"
+	LabelNumber     = "com.docker.compose.container-number"
+	LabelHash       = "com.docker.compose.config-hash"
+	LabelOneOff     = "com.docker.compose.oneoff"
+	LabelImage      = "com.docker.compose.image"
+	LabelDependsOn  = "com.docker.compose.depends_on"
+	LabelWorkingDir = "com.docker.compose.project.working_dir"
+	LabelFiles      = "com.docker.compose.project.config_files"
+	LabelEnvFiles   = "com.docker.compose.project.environment_file"
+	LabelReplace    = "com.docker.compose.replace"
+	LabelSlug       = "com.docker.compose.slug"
+	LabelNetwork    = "com.docker.compose.network"
+	LabelVolume     = "com.docker.compose.volume"
+	LabelVersion    = "com.docker.compose.version"
+	// LabelFilesHash is ours: docker compose does not look at what it copies.
+	LabelFilesHash   = "dev.skiff.compose.files-hash"
 	ComposeVersion   = "2.40.3" // whose labels these are
 	DefaultSeparator = "-"
 )
@@ -56,32 +58,41 @@ func Image(project string, s types.ServiceConfig, separator string) string {
 }
 
 // Hash tells configurations of a service apart, as far as a container depends on
-// them: not how many there are, how the image comes about or who waits for whom.
-// The content of configs and secrets that are not files is part of it.
-func Hash(p *types.Project, s types.ServiceConfig) (string, error) {
+// them: not how many there are, how the image comes about or who waits for whom. It
+// is docker compose's, so that neither makes the other's containers anew.
+func Hash(s types.ServiceConfig) (string, error) {
 	s.Build = nil
 	s.PullPolicy = ""
 	s.Scale = nil
 	s.Profiles = nil
 	s.DependsOn = nil
-	var deploy types.DeployConfig
 	if s.Deploy != nil {
-		deploy = *s.Deploy
+		deploy := *s.Deploy
+		deploy.Replicas = nil
+		s.Deploy = &deploy
 	}
-	deploy.Replicas = nil
-	s.Deploy = &deploy
-	raw, err := json.Marshal(s)
+	h, err := hashOf(s)
 	if err != nil {
 		return "", fmt.Errorf("hash of service %q: %w", s.Name, err)
 	}
+	return h, nil
+}
+
+// FilesHash tells contents of configs and secrets apart that are copied into a
+// container when it is made, "" where a service has none.
+func FilesHash(p *types.Project, s types.ServiceConfig) string {
 	h := sha256.New()
-	h.Write(raw)
+	some := false
 	for _, f := range Files(p, s) {
 		if f.Inline {
+			some = true
 			fmt.Fprintf(h, "\x00%s\x00%s", f.Target, f.Content)
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	if !some {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // NetworkHash and VolumeHash tell whether an existing one is what the file wants.
@@ -120,6 +131,9 @@ func labels(p *types.Project, s types.ServiceConfig, c Container, hash string) m
 	l[LabelNumber] = strconv.Itoa(c.Number)
 	l[LabelDependsOn] = dependsOn(s)
 	l[LabelImage] = c.ImageID
+	if h := FilesHash(p, s); h != "" {
+		l[LabelFilesHash] = h
+	}
 	if len(c.EnvFiles) > 0 {
 		l[LabelEnvFiles] = strings.Join(c.EnvFiles, ",")
 	}

@@ -133,7 +133,7 @@ func (a *Area) createContainer(ctx context.Context, name string, req *container.
 	}
 	merge(cfg, img)
 	path, args := command(cfg)
-	if path == "" {
+	if path == "" && len(cfg.Cmd) == 0 {
 		return "", nil, route.Invalidf("no command specified")
 	}
 	if len(cfg.Volumes) == 0 {

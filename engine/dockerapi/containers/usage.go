@@ -27,6 +27,18 @@ func (a *Area) Counts(context.Context) (running, paused, stopped int) {
 	return running, paused, stopped
 }
 
+// ImageReferences are what each container's creator called its image, by the
+// container's id.
+func (a *Area) ImageReferences() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[string]string, len(a.all))
+	for id, c := range a.all {
+		out[id] = c.rec.Config.Image
+	}
+	return out
+}
+
 // Usage is what containers take on the disk; with items, each.
 func (a *Area) Usage(ctx context.Context, items bool) (*container.DiskUsage, error) {
 	out := &container.DiskUsage{}

@@ -240,7 +240,20 @@ func fetch(ctx context.Context, src string) (*http.Response, error) {
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		resp.Body.Close()
-		return nil, route.Internalf("failed to GET %s with status %s", target, resp.Status)
+		failed := fmt.Errorf("failed to GET %s with status %s", target, resp.Status)
+		switch resp.StatusCode {
+		case http.StatusNotFound:
+			return nil, route.NotFound(failed)
+		case http.StatusBadRequest:
+			return nil, route.Invalid(failed)
+		case http.StatusUnauthorized:
+			return nil, route.Unauthorized(failed)
+		case http.StatusForbidden:
+			return nil, route.Forbidden(failed)
+		case http.StatusConflict:
+			return nil, route.Conflict(failed)
+		}
+		return nil, route.Internal(failed)
 	}
 	return resp, nil
 }

@@ -30,11 +30,14 @@ type Users interface {
 	List(ctx context.Context, want map[string]string) ([]*engine.Container, error)
 }
 
-// Containers is the part of the containers' area that /commit needs.
+// Containers is the part of the containers' area that commits and prunes need.
 type Containers interface {
 	// Source finds a container by name or id. What is not there is an error of kind
 	// not found.
 	Source(ctx context.Context, name string) (*Source, error)
+	// References are what each container's creator called its image, by the
+	// container's id.
+	References(ctx context.Context) map[string]string
 }
 
 // Source is a container of which an image is made.
@@ -54,7 +57,7 @@ type Source struct {
 type Options struct {
 	Store      Store
 	Users      Users
-	Containers Containers // nil: /commit knows no container
+	Containers Containers // nil: there are none of this API's
 	Events     *event.Hub
 	// Search is how a registry's index is asked.
 	Search Searcher

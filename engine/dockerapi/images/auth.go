@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/registry"
@@ -14,11 +15,25 @@ import (
 // maxAuth bounds the header with credentials.
 const maxAuth = 64 << 10
 
-// credentials reads X-Registry-Auth; what is not valid is none, as with Docker.
-func credentials(h http.Header) func(host string) (user, secret string, err error) {
+// hubNames are the names by which clients call Docker's own registry.
+var hubNames = []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
+
+// sameRegistry tells whether credentials for one address, as clients keep it, are
+// for the registry at host.
+func sameRegistry(address, host string) bool {
+	name := address
+	if _, rest, ok := strings.Cut(name, "://"); ok {
+		name = rest
+	}
+	name, _, _ = strings.Cut(name, "/")
+	return name == "" || name == host || slices.Contains(hubNames, name) && slices.Contains(hubNames, host)
+}
+
+// identify takes X-Registry-Auth into o; what is not valid is none, as with Docker.
+func identify(o *engine.PullOptions, h http.Header) {
 	c, ok := decodeAuth(h.Get(registry.AuthHeader))
 	if !ok {
-		return nil
+		return
 	}
 	if c.Auth != "" && c.Username == "" {
 		if b, err := base64.StdEncoding.DecodeString(c.Auth); err == nil {
@@ -29,10 +44,23 @@ func credentials(h http.Header) func(host string) (user, secret string, err erro
 	if c.IdentityToken != "" {
 		user, secret = "", c.IdentityToken
 	}
-	if user == "" && secret == "" {
-		return nil
+	if c.RegistryToken != "" {
+		o.Token = func(host string) string {
+			if !sameRegistry(c.ServerAddress, host) {
+				return ""
+			}
+			return c.RegistryToken
+		}
 	}
-	return func(string) (string, string, error) { return user, secret, nil }
+	if user == "" && secret == "" {
+		return
+	}
+	o.Credentials = func(host string) (string, string, error) {
+		if !sameRegistry(c.ServerAddress, host) {
+			return "", "", nil
+		}
+		return user, secret, nil
+	}
 }
 
 func decodeAuth(text string) (c registry.AuthConfig, ok bool) {
@@ -50,5 +78,7 @@ func decodeAuth(text string) (c registry.AuthConfig, ok bool) {
 }
 
 func pullOptions(h http.Header) engine.PullOptions {
-	return engine.PullOptions{Credentials: credentials(h), Again: true, Keep: true}
+	o := engine.PullOptions{Again: true, Keep: true}
+	identify(&o, h)
+	return o
 }

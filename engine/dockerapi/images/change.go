@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"skiff.dev/skiff/engine/dockerapi/route"
@@ -26,6 +27,7 @@ func changed(c dockerspec.DockerOCIImageConfig, lines []string) (dockerspec.Dock
 	if err != nil {
 		return c, route.Invalid(err)
 	}
+	words := shell.NewLex(parsed.EscapeToken)
 	c.Env, c.OnBuild = slices.Clone(c.Env), slices.Clone(c.OnBuild)
 	c.Labels, c.Volumes, c.ExposedPorts = maps.Clone(c.Labels), maps.Clone(c.Volumes), maps.Clone(c.ExposedPorts)
 	for _, n := range parsed.AST.Children {
@@ -36,11 +38,41 @@ func changed(c dockerspec.DockerOCIImageConfig, lines []string) (dockerspec.Dock
 		if err != nil {
 			return c, route.Invalid(err)
 		}
+		if err := expand(cmd, words, c.Env); err != nil {
+			return c, route.Invalid(err)
+		}
 		if err := apply(&c, cmd); err != nil {
 			return c, route.Invalid(err)
 		}
 	}
 	return c, nil
+}
+
+// expand puts the values of the environment in the places of their names.
+func expand(cmd instructions.Command, words *shell.Lex, env []string) error {
+	values := shell.EnvsFromSlice(env)
+	if x, ok := cmd.(instructions.SupportsSingleWordExpansion); ok {
+		if err := x.Expand(func(word string) (string, error) {
+			out, _, err := words.ProcessWord(word, values)
+			return out, err
+		}); err != nil {
+			return err
+		}
+	}
+	x, ok := cmd.(*instructions.ExposeCommand)
+	if !ok {
+		return nil
+	}
+	var ports []string
+	for _, p := range x.Ports {
+		more, err := words.ProcessWords(p, values)
+		if err != nil {
+			return err
+		}
+		ports = append(ports, more...)
+	}
+	x.Ports = ports
+	return nil
 }
 
 func apply(c *dockerspec.DockerOCIImageConfig, cmd instructions.Command) error {

@@ -220,17 +220,3 @@ func (a *Area) history(w http.ResponseWriter, r *route.Request) error {
 	}
 	return route.WriteJSON(w, http.StatusOK, out)
 }
-
-// attestations answers with none of those that are here: what they state is not read.
-func (a *Area) attestations(w http.ResponseWriter, r *route.Request) error {
-	if len(r.Form["platform"]) > 1 {
-		return route.Invalidf("only one platform value is currently supported")
-	}
-	if _, err := platform(r.Form.Get("platform")); err != nil {
-		return err
-	}
-	if _, _, err := a.find(r.Context(), r.Var("name")); err != nil {
-		return err
-	}
-	return route.WriteJSON(w, http.StatusOK, []imagetypes.AttestationStatement{})
-}

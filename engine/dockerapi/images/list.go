@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/moby/moby/api/types/events"
 	imagetypes "github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -250,121 +249,6 @@ func shareSizes(images []shown) {
 			}
 		}
 	}
-}
-
-func (a *Area) prune(w http.ResponseWriter, r *route.Request) error {
-	f, err := filters.Of(r)
-	if err != nil {
-		return err
-	}
-	report, err := a.Prune(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return route.WriteJSON(w, http.StatusOK, report)
-}
-
-// PruneReport is what pruning took away.
-type PruneReport struct {
-	ImagesDeleted  []imagetypes.DeleteResponse
-	SpaceReclaimed uint64
-}
-
-// Prune removes images that no container uses: those without a name, or all where
-// the filter dangling is false.
-func (a *Area) Prune(ctx context.Context, f filters.Args) (*PruneReport, error) {
-	if !a.pruning.CompareAndSwap(false, true) {
-		return nil, route.Conflictf("a prune operation is already running")
-	}
-	defer a.pruning.Store(false)
-	if err := f.Check("dangling", "label", "label!", "until"); err != nil {
-		return nil, err
-	}
-	dangling, err := f.Bool("dangling", true)
-	if err != nil {
-		return nil, err
-	}
-	delete(f, "dangling")
-	all, err := a.o.Store.Records(ctx)
-	if err != nil {
-		return nil, err
-	}
-	want, err := a.tests(ctx, f, all, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	uses, err := a.users(ctx)
-	if err != nil {
-		return nil, err
-	}
-	report := &PruneReport{}
-	blobs := map[digest.Digest]int64{}
-	for _, rec := range all {
-		if dangling && rec.Name != "" {
-			continue
-		}
-		vs, err := a.o.Store.Variants(ctx, rec.Target)
-		if err != nil {
-			return report, err
-		}
-		ok, err := want(&candidate{rec, vs})
-		if err != nil {
-			return report, err
-		}
-		last := len(withTarget(all, rec.Target.Digest)) == 1
-		if !ok || len(usersOf(vs, uses)) > 0 && last {
-			continue
-		}
-		if err := a.o.Store.Untag(ctx, []engine.ImageRecord{rec}, engine.UntagOptions{}); err != nil {
-			continue // used or gone meanwhile
-		}
-		all = slices.DeleteFunc(all, func(o engine.ImageRecord) bool {
-			return o.Name == rec.Name && o.Target.Digest == rec.Target.Digest
-		})
-		d := &removal{untag: []engine.ImageRecord{rec}}
-		if last {
-			d.delete = rec.Target.Digest
-			for _, v := range vs {
-				for _, b := range v.Blobs {
-					blobs[b.Digest] = b.Size
-				}
-				for _, l := range v.Chains {
-					blobs["chain "+l.Chain] = l.Size
-				}
-			}
-		}
-		report.ImagesDeleted = append(report.ImagesDeleted, a.told(d, nil)...)
-	}
-	if err := a.stillUsed(ctx, all, blobs); err != nil {
-		return report, err
-	}
-	for _, size := range blobs {
-		report.SpaceReclaimed += uint64(size)
-	}
-	a.o.Events.Publish(events.ImageEventType, events.ActionPrune, "", map[string]string{"reclaimed": itoa(report.SpaceReclaimed)})
-	return report, nil
-}
-
-// stillUsed drops from blobs what the images that are left refer to.
-func (a *Area) stillUsed(ctx context.Context, left []engine.ImageRecord, blobs map[digest.Digest]int64) error {
-	if len(blobs) == 0 {
-		return nil
-	}
-	for _, rec := range left {
-		vs, err := a.o.Store.Variants(ctx, rec.Target)
-		if err != nil {
-			return err
-		}
-		for _, v := range vs {
-			for _, b := range v.Blobs {
-				delete(blobs, b.Digest)
-			}
-			for _, l := range v.Chains {
-				delete(blobs, "chain "+l.Chain)
-			}
-		}
-	}
-	return nil
 }
 
 // tagsOf are the short names and the digests of a target's records.

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	imagetypes "github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/dockerapi/route"
@@ -27,6 +28,7 @@ type removal struct {
 type user struct {
 	id      string
 	running bool
+	image   string // as the engine was told
 }
 
 // decide is Docker's rule of what a removal of ref takes away. users are the
@@ -190,19 +192,23 @@ func (a *Area) remove(w http.ResponseWriter, r *route.Request) error {
 		return route.Invalidf("image name cannot be blank")
 	}
 	force := r.Bool("force")
+	var want []imagespec.Platform
 	if r.Since("1.50") {
-		want, err := platformList(r.Form["platforms"])
-		if err != nil {
+		var err error
+		if want, err = platformList(r.Form["platforms"]); err != nil {
 			return err
 		}
 		if len(want) > 0 && !force {
 			return route.Invalidf("Content will be removed from all images referencing this variant. Use —-force to force delete.")
 		}
-		if len(want) > 0 {
-			return route.NotImplemented(errors.New("removing single platforms of an image is not supported"))
-		}
 	}
-	out, err := a.removeImage(r.Context(), name, force, !r.Bool("noprune"))
+	var out []imagetypes.DeleteResponse
+	var err error
+	if len(want) > 0 {
+		out, err = a.removePlatforms(r.Context(), name, want)
+	} else {
+		out, err = a.removeImage(r.Context(), name, force, !r.Bool("noprune"))
+	}
 	if err != nil {
 		return err
 	}
@@ -332,7 +338,7 @@ func usersOf(vs []engine.Variant, uses []*engine.Container) []user {
 	for _, c := range uses {
 		for _, v := range vs {
 			if v.ConfigID != "" && c.ImageID == v.ConfigID.String() {
-				out = append(out, user{c.Spec.ID, c.State == engine.Running})
+				out = append(out, user{c.Spec.ID, c.State == engine.Running, c.Spec.Image})
 				break
 			}
 		}

@@ -127,16 +127,34 @@ func (a *Area) find(ctx context.Context, ref string) (*engine.ImageRecord, []eng
 	return r, all, err
 }
 
-// best is the variant that fits a platform (nil: the machine's) best, nil without.
+// best is the variant for a platform, or that for the machine's where none is asked
+// for, or the first; nil without. What is only partly here is taken too.
 func best(vs []engine.Variant, want *imagespec.Platform) *engine.Variant {
-	match := platforms.MatchComparer(platforms.Default())
 	if want != nil {
-		match = platforms.OnlyStrict(*want)
+		return fitting(vs, platforms.OnlyStrict(*want))
 	}
+	if v := fitting(vs, platforms.Default()); v != nil {
+		return v
+	}
+	return fitting(vs, platforms.All)
+}
+
+// runnable is the variant of which a container is made here.
+func runnable(vs []engine.Variant, want *imagespec.Platform) *engine.Variant {
+	if want != nil {
+		return fitting(vs, platforms.OnlyStrict(*want))
+	}
+	return fitting(vs, platforms.Default())
+}
+
+func fitting(vs []engine.Variant, match platforms.MatchComparer) *engine.Variant {
 	var out *engine.Variant
 	for i := range vs {
 		v := &vs[i]
-		if v.Image && match.Match(v.Platform) && (out == nil || match.Less(v.Platform, out.Platform)) {
+		if !v.Image || !match.Match(v.Platform) {
+			continue
+		}
+		if out == nil || v.Config != nil && out.Config == nil || (v.Config != nil) == (out.Config != nil) && match.Less(v.Platform, out.Platform) {
 			out = v
 		}
 	}
@@ -181,7 +199,7 @@ func (a *Area) Find(ctx context.Context, ref string, want *imagespec.Platform) (
 	if err != nil {
 		return nil, err
 	}
-	v := best(vs, want)
+	v := runnable(vs, want)
 	if v == nil || v.Config == nil {
 		return nil, errNoPlatform(ref, want)
 	}

@@ -57,7 +57,7 @@ type Registries interface {
 // Options of New. Areas that are nil have nothing.
 type Options struct {
 	Version string
-	Root    string // the data root; the engine's identity is kept in it
+	Root    string // where Docker's things are: volumes, containers, the engine's identity
 	Events  *event.Hub
 	Log     *slog.Logger
 

@@ -39,9 +39,9 @@ type Hosts struct {
 
 // Config implements Registries.
 func (h *Hosts) Config() *registry.ServiceConfig {
-	mirrors := h.Mirrors
-	if mirrors == nil {
-		mirrors = []string{}
+	mirrors := make([]string, len(h.Mirrors))
+	for i, m := range h.Mirrors {
+		mirrors[i] = strings.TrimSuffix(m, "/") + "/" // as Docker writes them
 	}
 	c := &registry.ServiceConfig{
 		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
@@ -109,8 +109,9 @@ func (h *Hosts) Login(ctx context.Context, auth *registry.AuthConfig) (string, e
 	var last error
 	for _, scheme := range schemes {
 		token, err := l.try(ctx, scheme+"://"+host+"/v2/")
-		if err == nil || ctx.Err() != nil || route.Status(err) == http.StatusUnauthorized {
-			// Credentials that are refused are not tried without TLS.
+		var answered *loginError
+		if err == nil || ctx.Err() != nil || route.Status(err) == http.StatusUnauthorized || errors.As(err, &answered) {
+			// Credentials that are refused are not sent again without TLS.
 			return token, err
 		}
 		last = err
@@ -155,9 +156,19 @@ func (l *login) try(ctx context.Context, endpoint string) (token string, err err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("login attempt to %s failed with status: %d %s", endpoint, res.StatusCode, http.StatusText(res.StatusCode))
+		return "", &loginError{endpoint, res.StatusCode}
 	}
 	return token, nil
+}
+
+// loginError is a registry's refusal.
+type loginError struct {
+	endpoint string
+	status   int
+}
+
+func (e *loginError) Error() string {
+	return fmt.Sprintf("login attempt to %s failed with status: %d %s", e.endpoint, e.status, http.StatusText(e.status))
 }
 
 var errNoBasic = errors.New("no basic auth credentials")
