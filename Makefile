@@ -91,6 +91,13 @@ test-registry: ## the OCI distribution conformance suite against our registry
 	cd test/conformance/registry && $(GO) build -o $(CURDIR)/bin/oci-conformance github.com/opencontainers/distribution-spec/conformance
 	OCI_CONFORMANCE=$(CURDIR)/bin/oci-conformance $(GO) test -count=1 -run Conformance ./engine/registry
 
+.PHONY: test-testcontainers test-moby
+test-testcontainers: build ## testcontainers-go against our Docker API; needs root
+	cd test/conformance/testcontainers && TESTCONTAINERS_RYUK_DISABLED=true SKIFF=$(CURDIR)/bin/skiff ../with-engine $(GO) test -count=1 ./...
+
+test-moby: build ## moby's own tests of its API against ours; needs root
+	SKIFF=$(CURDIR)/bin/skiff test/conformance/moby/run
+
 recorded: ## answers of a real Kubernetes beside ours
 	$(GO) test -count=1 -v -run Recorded ./test/recorded
 

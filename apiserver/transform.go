@@ -136,6 +136,9 @@ func (t *tableMaker) add(e *cache.Entry) error {
 	}
 	if k.Cells != nil {
 		row.Cells = k.Cells(obj, t.now)
+		if k.RowConditions != nil {
+			row.Conditions = k.RowConditions(obj)
+		}
 	} else {
 		row.Cells = []any{e.Object.GetName(), e.Object.GetCreationTimestamp().UTC().Format(time.RFC3339)}
 	}

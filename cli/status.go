@@ -79,6 +79,7 @@ func printStatus(w io.Writer, s *localapi.Status, output string) error {
 	}
 	fmt.Fprintf(w, "  memory    %.1f MB\n  data      %s\n", float64(s.RSS)/1e6, s.DataDir)
 	fmt.Fprintf(w, "  names     %s in those of interfaces, nftables and control groups\n", s.Instance)
+	s.PrintShortages(w)
 	for _, p := range s.Parts {
 		if p.State != "running" {
 			fmt.Fprintf(w, "  %s %s: %s\n", p.Name, p.State, p.Err)

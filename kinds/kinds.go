@@ -105,6 +105,8 @@ type Kind struct {
 	// Columns and Cells make the Table form; nil means Name and Created At.
 	Columns []metav1.TableColumnDefinition
 	Cells   func(obj Object, now time.Time) []any
+	// RowConditions are those of the object's row in a Table.
+	RowConditions func(obj Object) []metav1.TableRowCondition
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields map[string]func(obj Object) string
 

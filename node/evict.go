@@ -57,6 +57,12 @@ func (n *Node) machineNow(ctx context.Context) pressure.Measured {
 	return m
 }
 
+// Shortages tells what the machine is short of, for which pods are kept away and
+// evicted.
+func (n *Node) Shortages(ctx context.Context) []pressure.Threshold {
+	return pressure.Met(n.machineNow(ctx))
+}
+
 // conditions measures, and keeps what admission asks for.
 func (n *Node) conditions(ctx context.Context) pressure.Conditions {
 	c := n.relief.history.Note(pressure.Met(n.machineNow(ctx)), time.Now())

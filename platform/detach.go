@@ -47,6 +47,11 @@ func detach(ctx context.Context, c *Config, args []string, out io.Writer) error 
 	ready, failed, err := startAgain(ctx, args, log, out)
 	if ready && err == nil {
 		fmt.Fprintf(out, "ready in %.2f s; logs in %s\n", time.Since(begin).Seconds(), logPath)
+		s, err := localapi.NewClient(c.Run).Status(ctx)
+		if err != nil {
+			return err
+		}
+		s.PrintShortages(out)
 		return nil
 	}
 	if failed == nil || failed.Hint == "" {

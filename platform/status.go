@@ -36,6 +36,9 @@ func (p *process) status(ctx context.Context) localapi.Status {
 	s.Runtime = path + " " + version
 	if p.node != nil {
 		s.Pods = len(p.node.Pods())
+		for _, t := range p.node.Shortages(ctx) {
+			s.Shortages = append(s.Shortages, t.String())
+		}
 	}
 	containers, err := p.engine.List(ctx, nil)
 	if err != nil {

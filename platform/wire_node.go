@@ -30,6 +30,9 @@ func (p *process) engineOptions() local.Options {
 }
 
 func (p *process) openEngine(ctx context.Context) (func(), error) {
+	if err := takeTemporary(filepath.Join(engineRoot(p.cfg), "tmp")); err != nil {
+		return nil, err
+	}
 	e, err := local.Open(ctx, p.engineOptions())
 	switch {
 	case errors.Is(err, local.ErrNoRuntime):

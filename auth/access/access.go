@@ -157,9 +157,7 @@ func judge(ctx context.Context, az auth.Authorizer, u *auth.User, r *authorizati
 	}
 	d, reason, err := az.Authorize(ctx, a)
 	s := authorizationv1.SubjectAccessReviewStatus{Allowed: d == auth.Allow, Denied: d == auth.Deny, Reason: reason}
-	if err != nil {
-		s.EvaluationError = err.Error()
-	}
+	s.EvaluationError = evaluationError(err, r)
 	return s
 }
 

@@ -3,7 +3,11 @@
 // format, JSON over HTTP; platform serves them.
 package localapi
 
-import "time"
+import (
+	"fmt"
+	"io"
+	"time"
+)
 
 // Socket is the name of the socket in the run directory.
 const Socket = "skiff.sock"
@@ -29,6 +33,15 @@ type Status struct {
 	PIDs      []int       `json:"pids"`     // skiff and its monitor
 	Steps     []Step      `json:"steps"`
 	Parts     []Component `json:"components"`
+	// Shortages tell, a line each, what the machine is short of, so that pods wait.
+	Shortages []string `json:"shortages,omitempty"`
+}
+
+// PrintShortages tells people what keeps pods away.
+func (s *Status) PrintShortages(w io.Writer) {
+	for _, short := range s.Shortages {
+		fmt.Fprintf(w, "  short of  %s; pods wait until there is more\n", short)
+	}
 }
 
 // Step is one step of starting, with how long it took.

@@ -224,6 +224,7 @@ func (c resolvConf) outside() []netip.Addr {
 
 func (c resolvConf) text() []byte {
 	var b bytes.Buffer
+	b.WriteString("# Written by the container engine when the container began.\n\n")
 	for _, a := range c.servers {
 		fmt.Fprintf(&b, "nameserver %s\n", a)
 	}
@@ -233,6 +234,7 @@ func (c resolvConf) text() []byte {
 	if len(c.options) > 0 {
 		fmt.Fprintf(&b, "options %s\n", strings.Join(c.options, " "))
 	}
+	b.WriteString("\n# What it does not say is as in the host's /etc/resolv.conf.\n")
 	return b.Bytes()
 }
 

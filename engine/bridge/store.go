@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"skiff.dev/skiff/engine/wholefile"
 )
 
 // store keeps networks and connections over a restart.
@@ -54,7 +56,7 @@ func (d dirStore) saveNetwork(n *Network) error {
 }
 
 func (d dirStore) removeNetwork(id string) error {
-	return errors.Join(remove(d.network(id, ".json")), remove(d.network(id, ".begun")), syncDir(d.dir))
+	return errors.Join(remove(d.network(id, ".json")), remove(d.network(id, ".begun")), wholefile.SyncDir(d.dir))
 }
 
 func (d dirStore) endBegun(id string) error { return remove(d.network(id, ".begun")) }
@@ -168,34 +170,10 @@ func writeFile(path string, v any, durable bool) error {
 	if err != nil {
 		return err
 	}
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(err, remove(tmp))
-	}
 	if durable {
-		return syncDir(filepath.Dir(path))
+		return wholefile.Keep(path, raw, 0o600)
 	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return wholefile.Replace(path, raw, 0o600)
 }
 
 func remove(path string) error {

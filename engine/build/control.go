@@ -87,6 +87,7 @@ func (b *Builder) newController(o *opened) (*control.Controller, error) {
 func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 	if solve, ok := req.(*controlapi.SolveRequest); ok {
 		defer b.o.Store.Working()()
+		preferLocal(solve)
 		if err := b.nameGateway(solve.FrontendAttrs); err != nil {
 			return nil, err
 		}
@@ -99,6 +100,20 @@ func (b *Builder) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		return resp, err
 	}
 	return grpcerrors.UnaryServerInterceptor(ctx, req, info, h)
+}
+
+// preferLocal takes base images from the store where a client does not say from where,
+// as Docker's engine does. BuildKit by itself would ask their registry first, which is
+// a wait for what is there already, and for ever so long where no name is resolved.
+func preferLocal(solve *controlapi.SolveRequest) {
+	const mode = "image-resolve-mode"
+	if solve.Frontend == "" || solve.FrontendAttrs[mode] != "" {
+		return
+	}
+	if solve.FrontendAttrs == nil {
+		solve.FrontendAttrs = map[string]string{}
+	}
+	solve.FrontendAttrs[mode] = "local"
 }
 
 // client of the Builder's own server.

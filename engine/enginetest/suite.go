@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine) {
 		{"output and exit code", output}, {"terminal", terminal}, {"start errors", startErrors},
 		{"users", users}, {"environment", environment}, {"security", security},
 		{"resources", resources}, {"out of memory", outOfMemory}, {"exec", execs}, {"attach", attach},
-		{"stop", stop}, {"log rotation", rotation}, {"sandbox", sandboxes}, {"abilities", abilities}, {"lifecycle", lifecycle},
+		{"stop", stop}, {"log rotation", rotation}, {"sandbox", sandboxes}, {"nested groups", nestedGroups}, {"abilities", abilities}, {"lifecycle", lifecycle},
 		{"mounts", mounts}, {"groups", groups}, {"images", imageUse},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(&suite{t, e, t.Context()}) })

@@ -120,12 +120,12 @@ func Open(ctx context.Context, root string, tel *telemetry.Telemetry, inUse func
 		return nil, fmt.Errorf("open image names: %w", err)
 	}
 	s.closers = append(s.closers, s.bolt)
-	s.db = metadata.NewDB(s.bolt, cs, map[string]snapshots.Snapshotter{snapshotter: sn})
+	s.db = metadata.NewDB(s.bolt, opening{cs}, map[string]snapshots.Snapshotter{snapshotter: sn})
 	ctx = s.context(ctx)
 	if err := s.db.Init(ctx); err != nil {
 		return nil, fmt.Errorf("open image names: %w", err)
 	}
-	s.content = s.db.ContentStore()
+	s.content = named{s.db.ContentStore()}
 	s.snaps = s.db.Snapshotter(snapshotter)
 	s.images = metadata.NewImageStore(s.db)
 	s.leases = metadata.NewLeaseManager(s.db)

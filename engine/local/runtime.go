@@ -17,6 +17,7 @@ import (
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/bundle"
 	"skiff.dev/skiff/engine/monitor/wire"
+	"skiff.dev/skiff/engine/wholefile"
 	"skiff.dev/skiff/kernel/cgroup"
 )
 
@@ -76,7 +77,7 @@ func (l *Local) chooseRuntime(ctx context.Context) (*ociRuntime, error) {
 		if err != nil {
 			return nil, err
 		}
-		return r, writeAtomic(memory, b)
+		return r, wholefile.Replace(memory, b, 0o600)
 	}
 	return nil, &RuntimeError{why}
 }

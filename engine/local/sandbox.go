@@ -234,17 +234,24 @@ func (s *sandbox) pauseLives() bool {
 	return err == nil && flags&exiting == 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
+// groupShared tells whether another sandbox is in the control group of s, or in one
+// below it; l.mu is held.
+func (l *Local) groupShared(s *sandbox) bool {
+	group := l.parentGroup(s.Sandbox.Spec.CgroupParent) + "/"
+	for _, o := range l.sandboxes {
+		if o != s && strings.HasPrefix(l.parentGroup(o.Sandbox.Spec.CgroupParent)+"/", group) {
+			return true
+		}
+	}
+	return false
+}
+
 // dropSandbox unpins what there is of a sandbox, also of a half-made one. Its
 // containers do not run any more.
 func (l *Local) dropSandbox(id string) error {
 	l.mu.Lock()
 	s, ok := l.sandboxes[id]
-	shared := false
-	for other, o := range l.sandboxes {
-		if ok && other != id && l.parentGroup(o.Sandbox.Spec.CgroupParent) == l.parentGroup(s.Sandbox.Spec.CgroupParent) {
-			shared = true
-		}
-	}
+	shared := ok && l.groupShared(s)
 	l.mu.Unlock()
 	if !ok {
 		return nil

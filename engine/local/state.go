@@ -14,6 +14,7 @@ import (
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/monitor/wire"
+	"skiff.dev/skiff/engine/wholefile"
 	"skiff.dev/skiff/kernel/mount"
 	"skiff.dev/skiff/kernel/namespace"
 )
@@ -31,20 +32,12 @@ const (
 	unknownExit   = 255
 )
 
-func writeAtomic(path string, b []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
-
 func writeJSON(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return writeAtomic(path, b)
+	return wholefile.Replace(path, b, 0o600)
 }
 
 func readJSON(path string, v any) error {

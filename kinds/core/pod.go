@@ -29,6 +29,7 @@ func pod() *kinds.Kind {
 	k.Subresources = podSubresources()
 	k.Columns = podColumns()
 	k.Cells = rules.Cells(podCells)
+	k.RowConditions = podConditions
 	k.Fields = podFields()
 	return k
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/rules"
 )
 
@@ -198,4 +199,17 @@ func endReason(t *v1.ContainerStateTerminated) string {
 // isSidecar says whether an init container keeps running beside the others.
 func isSidecar(c *v1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
+}
+
+// podConditions tell that a pod has come to its end.
+func podConditions(obj kinds.Object) []metav1.TableRowCondition {
+	p, _ := obj.(*v1.Pod)
+	switch {
+	case p == nil:
+	case p.Status.Phase == v1.PodSucceeded:
+		return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(v1.PodSucceeded), Message: "The pod has completed successfully."}}
+	case p.Status.Phase == v1.PodFailed:
+		return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(v1.PodFailed), Message: "The pod failed."}}
+	}
+	return nil
 }

@@ -53,6 +53,16 @@ type Threshold struct {
 	Available, Total int64
 }
 
+// String tells it to people.
+func (t Threshold) String() string {
+	if t.Signal == Memory {
+		return fmt.Sprintf("memory: %d MiB available, %d MiB are needed", t.Available>>20, t.Quantity>>20)
+	}
+	name := map[Signal]string{Disk: "disk", Inodes: "inodes", Pids: "process ids"}[t.Signal]
+	percent := func(n int64) float64 { return float64(n) * 100 / float64(t.Total) }
+	return fmt.Sprintf("%s: %.1f %% free, %.0f %% are needed", name, percent(t.Available), percent(t.Quantity))
+}
+
 // Met lists the thresholds that are met, memory first as evictions for it are more
 // urgent.
 func Met(m Measured) []Threshold {

@@ -33,6 +33,17 @@ func TestMet(t *testing.T) {
 	}
 }
 
+func TestThresholdsReadWell(t *testing.T) {
+	var got []string
+	for _, x := range Met(Measured{MemoryFree: 90 << 20, MemoryTotal: 1 << 30, DiskFree: 131, DiskTotal: 1000, InodesFree: 4, Inodes: 100, PidsFree: 1, Pids: 100}) {
+		got = append(got, x.String())
+	}
+	want := "memory: 90 MiB available, 100 MiB are needed|disk: 13.1 % free, 15 % are needed|inodes: 4.0 % free, 5 % are needed|process ids: 1.0 % free, 5 % are needed"
+	if g := strings.Join(got, "|"); g != want {
+		t.Errorf("%s\nwant %s", g, want)
+	}
+}
+
 func TestConditionsStay(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var h History

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -66,6 +67,7 @@ type cluster struct {
 	binDir    string // holds skiff, kubectl and standin
 	nodeIP    string
 	flags     []string
+	vars      map[string]string // further variables of scripts
 }
 
 func program() (string, error) {
@@ -138,7 +140,9 @@ func (c *cluster) instance() string {
 }
 
 func (c *cluster) env() map[string]string {
-	return map[string]string{"SKIFF_DATA_DIR": c.data, "SKIFF_RUN_DIR": c.run}
+	env := map[string]string{"SKIFF_DATA_DIR": c.data, "SKIFF_RUN_DIR": c.run}
+	maps.Copy(env, c.vars)
+	return env
 }
 
 func (c *cluster) up() (string, error) {

@@ -35,7 +35,7 @@ var floors = map[string]int{
 	"c-archive":           38,
 	"c-create-bad":        73,
 	"c-create-defaults":   20,
-	"c-create-hostconfig": 33,
+	"c-create-hostconfig": 35,
 	"c-lifecycle":         82,
 	"d-exec":              56,
 	"e-network-crud":      66,

@@ -93,7 +93,9 @@ type Options struct {
 	Networks Networks
 	Volumes  Volumes
 	Events   *event.Hub
-	Log      *slog.Logger
+	// Mounter is the kernel's where none is given.
+	Mounter Mounter
+	Log     *slog.Logger
 	// CgroupVersion of the machine.
 	CgroupVersion int
 	// Runtime is the runtime's name in the API.
@@ -121,6 +123,9 @@ type Area struct {
 func New(ctx context.Context, o Options) (*Area, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Mounter == nil {
+		o.Mounter = kernelMounter{}
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err

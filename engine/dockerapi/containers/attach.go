@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -40,30 +41,35 @@ func (t *attachment) left() bool {
 	}
 }
 
-// checkAttach refuses containers to which nobody can attach.
-func checkAttach(v *view) error {
-	switch {
-	case v.paused:
-		return route.Conflictf("container %s is paused, unpause the container before attach", v.ID)
-	case v.restarting:
-		return route.Conflictf("container %s is restarting, wait until the container is running", v.ID)
+// attachable is the container that a client may attach to now.
+func (a *Area) attachable(r *route.Request) (c *cont, keys []byte, err error) {
+	if keys, err = detachKeys(r.Form.Get("detachKeys")); err != nil {
+		return nil, nil, route.Invalidf("Invalid detach keys (%s) provided", r.Form.Get("detachKeys"))
 	}
-	return nil
+	name := r.Var("name")
+	if c, err = a.find(name); err != nil {
+		return nil, nil, err
+	}
+	switch v := a.view(c); {
+	case v.paused:
+		err = route.Conflictf("container %s is paused, unpause the container before attach", name)
+	case v.restarting:
+		err = route.Conflictf("container %s is restarting, wait until the container is running", name)
+	}
+	return c, keys, err
 }
 
+// attach answers errors as plain text: its clients expect a stream.
 func (a *Area) attach(w http.ResponseWriter, r *route.Request) error {
-	keys, err := detachKeys(r.Form.Get("detachKeys"))
+	c, keys, err := a.attachable(r)
 	if err != nil {
-		return route.Invalidf("Invalid detach keys (%s) provided", r.Form.Get("detachKeys"))
-	}
-	c, err := a.find(r.Var("name"))
-	if err != nil {
+		w.Header().Set("Content-Type", route.RawStream)
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(route.Status(err))
+		_, err = fmt.Fprintf(w, "%s\r\n", err)
 		return err
 	}
 	v := a.view(c)
-	if err := checkAttach(&v); err != nil {
-		return err
-	}
 	conn, err := route.Hijack(w, r, !v.Config.Tty, false)
 	if err != nil {
 		return err
@@ -284,18 +290,11 @@ var websockets = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { retu
 
 // attachWebsocket is attach over a websocket of binary messages.
 func (a *Area) attachWebsocket(w http.ResponseWriter, r *route.Request) error {
-	keys, err := detachKeys(r.Form.Get("detachKeys"))
-	if err != nil {
-		return route.Invalidf("Invalid detach keys (%s) provided", r.Form.Get("detachKeys"))
-	}
-	c, err := a.find(r.Var("name"))
+	c, keys, err := a.attachable(r)
 	if err != nil {
 		return err
 	}
 	v := a.view(c)
-	if err := checkAttach(&v); err != nil {
-		return err
-	}
 	ws, err := websockets.Upgrade(w, r.Request, nil)
 	if err != nil {
 		return nil //nolint:nilerr // Upgrade has answered
@@ -303,10 +302,12 @@ func (a *Area) attachWebsocket(w http.ResponseWriter, r *route.Request) error {
 	defer ws.Close()
 	out := &wsWriter{ws: ws}
 	t := newAttachment()
-	if r.BoolOr("stdout", !r.Has("stdin") && !r.Has("stderr")) {
+	// Versions before 1.42 connect all streams, whatever is asked for.
+	wants := func(stream string) bool { return r.Before("1.42") || r.Bool(stream) }
+	if wants("stdout") {
 		t.stdout = out
 	}
-	if r.BoolOr("stderr", !r.Has("stdin") && !r.Has("stdout")) && !v.Config.Tty {
+	if wants("stderr") && !v.Config.Tty {
 		t.stderr = out
 	}
 	if r.Bool("logs") {
@@ -315,11 +316,14 @@ func (a *Area) attachWebsocket(w http.ResponseWriter, r *route.Request) error {
 			a.notify("log for a client", v.ID, err)
 		}
 	}
+	if !r.Bool("stream") {
+		return nil
+	}
 	in := &clientInput{r: &wsReader{ws: ws}, gone: t.leave}
 	if v.Config.Tty {
 		in.keys = keys
 	}
-	if r.BoolOr("stdin", true) && v.Config.OpenStdin {
+	if wants("stdin") && v.Config.OpenStdin {
 		t.stdin = in
 	} else {
 		go in.watch()

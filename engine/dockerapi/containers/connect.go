@@ -37,7 +37,7 @@ func (a *Area) ConnectNetwork(ctx context.Context, name string, n *bridge.Networ
 	case (mode.IsNone() && v.Endpoints[bridge.NameNone] != nil) || n.Name == bridge.NameNone:
 		return errNone
 	}
-	if err := checkEndpoint(n.Name, s); err != nil {
+	if err := checkEndpoint(n.Name, n, s); err != nil {
 		return err
 	}
 	if v.running {
@@ -54,7 +54,7 @@ func (a *Area) ConnectNetwork(ctx context.Context, name string, n *bridge.Networ
 			return err
 		}
 	}
-	if err := a.change(c, func() { c.rec.Endpoints = withEndpoint(c.rec.Endpoints, n.Name, s) }); err != nil {
+	if err := a.commit(c, func() { c.rec.Endpoints = withEndpoint(c.rec.Endpoints, n.Name, s) }); err != nil {
 		return err
 	}
 	if v.running {
@@ -87,7 +87,7 @@ func (a *Area) DisconnectNetwork(ctx context.Context, name string, n *bridge.Net
 			return err
 		}
 	}
-	if err := a.change(c, func() { c.rec.Endpoints = withEndpoint(c.rec.Endpoints, n.Name, nil) }); err != nil {
+	if err := a.commit(c, func() { c.rec.Endpoints = withEndpoint(c.rec.Endpoints, n.Name, nil) }); err != nil {
 		return err
 	}
 	if v.running {

@@ -19,6 +19,7 @@ import (
 
 	"skiff.dev/skiff/engine"
 	"skiff.dev/skiff/engine/dockerapi/route"
+	"skiff.dev/skiff/engine/wholefile"
 )
 
 // record is what a container's file holds.
@@ -42,6 +43,10 @@ type record struct {
 	ExitCode              int
 	OOM                   bool
 	Error                 string
+	// PlainReadOnly leaves mounts below a read-only bind as they are.
+	PlainReadOnly bool `json:",omitempty"`
+	// MAC is the address that was asked for in the network of the mode.
+	MAC network.HardwareAddr `json:",omitempty"`
 	// Removing is set when a removal has begun, which is then finished.
 	Removing bool
 }
@@ -166,22 +171,32 @@ func (a *Area) change(c *cont, f func()) error {
 	return a.save(c)
 }
 
+// commit is change of what somebody has asked for: it is on the disk then.
+func (a *Area) commit(c *cont, f func()) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+	return a.saveDurable(c)
+}
+
 // save writes a container's file; a.mu is held, which makes one writer.
-func (a *Area) save(c *cont) error {
+func (a *Area) save(c *cont) error { return a.write(c, wholefile.Replace) }
+
+// saveDurable is save that survives a loss of power, save for containers that would be
+// removed after it anyway.
+func (a *Area) saveDurable(c *cont) error {
+	if c.rec.HostConfig.AutoRemove {
+		return a.save(c)
+	}
+	return a.write(c, wholefile.Keep)
+}
+
+func (a *Area) write(c *cont, to func(path string, b []byte, mode fs.FileMode) error) error {
 	b, err := json.Marshal(&c.rec)
 	if err != nil {
 		return err
 	}
-	return writeFile(a.file(c.rec.ID), b)
-}
-
-// writeFile replaces a file as a whole.
-func writeFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return to(a.file(c.rec.ID), b, 0o600)
 }
 
 // load reads all containers. A file and the engine's container belong together:
@@ -230,6 +245,9 @@ func (a *Area) load(ctx context.Context) error {
 		}
 		a.resume(c, k)
 	}
+	if err := a.dropHolders(ctx); err != nil {
+		return err
+	}
 	return a.dropFiles()
 }
 
@@ -245,7 +263,7 @@ func (a *Area) dropFiles() error {
 	}
 	for _, e := range entries {
 		if a.all[e.Name()] == nil {
-			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			if err := errors.Join(a.o.Mounter.Clear(a.mountsDir(e.Name())), os.RemoveAll(filepath.Join(dir, e.Name()))); err != nil {
 				return err
 			}
 		}
@@ -329,5 +347,8 @@ func (a *Area) dropEngine(ctx context.Context, id string) error {
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return fmt.Errorf("remove container %s: %w", id, err)
 	}
-	return errors.Join(a.o.Engine.RemoveSandbox(ctx, id), os.RemoveAll(a.dir(id)))
+	if err := errors.Join(a.o.Engine.RemoveSandbox(ctx, id), a.o.Mounter.Clear(a.mountsDir(id)), a.releaseImages(ctx, id)); err != nil {
+		return err
+	}
+	return os.RemoveAll(a.dir(id))
 }

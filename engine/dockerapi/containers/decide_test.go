@@ -40,8 +40,8 @@ func TestParseBind(t *testing.T) {
 			t.Errorf("%s: %s", text, got)
 		}
 	}
-	for _, bad := range []string{"", "a", "/h:c", "/h:/", ":/c", "/h:/c:odd", "v:/c:slave", "a:b:c:d", "x!:/c"} {
-		if _, err := parseBind(bad, ""); route.Status(err) != 400 {
+	for _, bad := range []string{"", "a", "/h:c", "/h:/", ":/c", "/h:/c:odd", "v:/c:slave", "a:b:c:d", "/h:/c:ro,rw", "/h:/c:nocopy", "/h:ro", "v:/c:z,Z"} {
+		if _, err := parseBind(bad, ""); err == nil || route.Status(err) != 500 {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -90,11 +90,11 @@ func TestRestart(t *testing.T) {
 }
 
 func TestStartFailure(t *testing.T) {
-	code, err := startFailure(&engine.StartError{ExitCode: 127, Message: "x"})
+	code, err := startFailure("x", &engine.StartError{ExitCode: 127, Message: "x"})
 	if code != 127 || route.Status(err) != 400 || err.Error() != runtimePreamble+"x" {
 		t.Errorf("%d %v", code, err)
 	}
-	if code, err := startFailure(errors.New("y")); code != 128 || route.Status(err) != 500 {
+	if code, err := startFailure("x", errors.New("y")); code != 128 || route.Status(err) != 500 {
 		t.Errorf("%d %v", code, err)
 	}
 }

@@ -39,15 +39,12 @@ func (a *Area) fillHost(h *container.HostConfig) {
 	h.IpcMode = cmp.Or(h.IpcMode, container.IPCModePrivate)
 	if h.CgroupnsMode == "" {
 		h.CgroupnsMode = container.CgroupnsModeHost
-		if a.o.CgroupVersion == 2 && !h.Privileged {
+		if a.o.CgroupVersion == 2 {
 			h.CgroupnsMode = container.CgroupnsModePrivate
 		}
 	}
 	if h.PidsLimit != nil && *h.PidsLimit <= 0 {
 		h.PidsLimit = nil
-	}
-	if h.MemorySwappiness != nil && *h.MemorySwappiness == -1 {
-		h.MemorySwappiness = nil
 	}
 	if h.OomKillDisable == nil {
 		h.OomKillDisable = new(bool)
@@ -58,17 +55,14 @@ func (a *Area) fillHost(h *container.HostConfig) {
 	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, container.RestartPolicyDisabled)
 	h.Runtime = cmp.Or(h.Runtime, a.o.Runtime)
 	h.ShmSize = cmp.Or(h.ShmSize, DefaultShmSize)
-	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, "json-file")
+	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, logFile)
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}
 	}
 	if h.PortBindings == nil {
 		h.PortBindings = network.PortMap{}
 	}
-	switch {
-	case h.Privileged:
-		h.MaskedPaths, h.ReadonlyPaths = nil, nil
-	default:
+	if !h.Privileged {
 		if h.MaskedPaths == nil {
 			h.MaskedPaths = maskedPaths()
 		}
@@ -76,17 +70,15 @@ func (a *Area) fillHost(h *container.HostConfig) {
 			h.ReadonlyPaths = readonlyPaths()
 		}
 	}
-	if (h.Privileged || h.PidMode.IsHost() || h.IpcMode.IsHost()) && h.SecurityOpt == nil {
-		h.SecurityOpt = []string{"label=disable"}
+	labelled := slices.ContainsFunc(h.SecurityOpt, func(o string) bool { return o == "label" || strings.HasPrefix(o, "label=") })
+	if (h.Privileged || h.PidMode.IsHost() || h.IpcMode.IsHost()) && !labelled {
+		h.SecurityOpt = append(h.SecurityOpt, "label=disable")
 	}
 }
 
 // merge puts the image's configuration below the user's.
 func merge(c *container.Config, img *Image) {
 	if img == nil {
-		if c.Labels == nil {
-			c.Labels = map[string]string{}
-		}
 		return
 	}
 	i := &img.Config.Config

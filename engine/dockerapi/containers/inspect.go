@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -52,23 +53,46 @@ func (a *Area) inspect(w http.ResponseWriter, r *route.Request) error {
 		}
 		out.SizeRw, out.SizeRootFs = &own, &all
 	}
+	if r.Before("1.45") {
+		for name, ep := range out.NetworkSettings.Networks {
+			if container.NetworkMode(name).IsUserDefined() {
+				ep.Aliases = withOldAliases(ep.Aliases, &v)
+			}
+		}
+	}
 	if r.Before("1.48") {
 		out.ImageManifestDescriptor = nil
+	}
+	if r.Before("1.56") && v.HostConfig.Umask != nil {
+		h := *v.HostConfig
+		h.Umask = nil
+		out.HostConfig = &h
 	}
 	if r.Since("1.52") {
 		out.Storage = &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: storageDriver}}}
 		return route.WriteJSON(w, http.StatusOK, out)
 	}
 	out.GraphDriver = &storage.DriverData{Name: storageDriver}
-	flat, err := flatten(out)
+	flat, err := flatten(out, v.MAC)
 	if err != nil {
 		return err
 	}
 	return route.WriteJSON(w, http.StatusOK, flat)
 }
 
+// withOldAliases adds the names that were among the aliases before 1.45.
+func withOldAliases(aliases []string, v *view) []string {
+	out := slices.Clone(aliases)
+	for _, name := range []string{v.ID[:12], v.Config.Hostname} {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // flatten adds what clients of old look for.
-func flatten(out *container.InspectResponse) (map[string]any, error) {
+func flatten(out *container.InspectResponse, mac network.HardwareAddr) (map[string]any, error) {
 	b, err := json.Marshal(out)
 	if err != nil {
 		return nil, err
@@ -76,6 +100,9 @@ func flatten(out *container.InspectResponse) (map[string]any, error) {
 	var flat map[string]any
 	if err := json.Unmarshal(b, &flat); err != nil {
 		return nil, err
+	}
+	if cfg, ok := flat["Config"].(map[string]any); ok && len(mac) > 0 {
+		cfg["MacAddress"] = mac
 	}
 	settings, ok := flat["NetworkSettings"].(map[string]any)
 	ep := out.NetworkSettings.Networks[network.NetworkBridge]
@@ -110,6 +137,9 @@ func (a *Area) show(ctx context.Context, v *view) (*container.InspectResponse, e
 		},
 		NetworkSettings: &container.NetworkSettings{Ports: ports, Networks: nets},
 	}
+	if sec, err := securityOptions(v.HostConfig.SecurityOpt); err == nil {
+		out.AppArmorProfile = sec.apparmor
+	}
 	if v.Args == nil {
 		out.Args = []string{}
 	}
@@ -117,10 +147,10 @@ func (a *Area) show(ctx context.Context, v *view) (*container.InspectResponse, e
 		slices.Sort(v.execs)
 		out.ExecIDs = v.execs
 	}
-	if !v.StartedAt.IsZero() {
+	if !v.StartedAt.IsZero() || v.Error != "" {
 		dir := a.dir(v.ID)
 		out.ResolvConfPath, out.HostnamePath, out.HostsPath = filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "hostname"), filepath.Join(dir, "hosts")
-		if v.HostConfig.LogConfig.Type != "none" {
+		if v.HostConfig.LogConfig.Type != logNone && (!v.StartedAt.IsZero() || strings.HasPrefix(v.Error, taskPreamble)) {
 			out.LogPath = a.logPath(v.ID)
 		}
 	}
@@ -150,7 +180,11 @@ func mountPoints(in []mountPoint) []container.MountPoint {
 		if m.Type == mount.TypeTmpfs && !m.Listed {
 			continue
 		}
-		out = append(out, m.MountPoint)
+		shown := m.MountPoint
+		if m.Unnamed {
+			shown.Name = ""
+		}
+		out = append(out, shown)
 	}
 	return out
 }

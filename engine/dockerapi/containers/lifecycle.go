@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -65,7 +66,7 @@ func (a *Area) halt(ctx context.Context, c *cont, seconds *int, signal string) e
 	ctx = context.WithoutCancel(ctx)
 	a.mu.Lock()
 	c.rec.Manual = true
-	err = a.save(c)
+	err = a.saveDurable(c)
 	cancel := c.stopWait
 	done := c.run.done
 	restarting := c.restarting
@@ -282,13 +283,13 @@ func (a *Area) unpause(w http.ResponseWriter, r *route.Request) error {
 }
 
 func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
-	c, err := a.find(r.Var("name"))
-	if err != nil {
-		return err
-	}
-	name := strings.TrimPrefix(r.Form.Get("name"), "/")
+	name := strings.TrimPrefix(strings.TrimSpace(r.Form.Get("name")), "/")
 	if name == "" {
 		return route.Invalidf("Neither old nor new names may be empty")
+	}
+	c, err := a.find(strings.TrimSpace(r.Var("name")))
+	if err != nil {
+		return err
 	}
 	a.mu.Lock()
 	old := c.rec.Name
@@ -303,7 +304,7 @@ func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
 			return docker("Error when allocating new name: %w", err)
 		}
 		c.rec.Name = name
-		if err := a.save(c); err != nil {
+		if err := a.saveDurable(c); err != nil {
 			c.rec.Name = old
 			delete(a.names, name)
 			return err
@@ -320,103 +321,12 @@ func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
 	return nil
 }
 
-func (a *Area) update(w http.ResponseWriter, r *route.Request) error {
-	var req container.UpdateConfig
-	if err := r.ReadJSON(&req); err != nil {
-		return err
-	}
-	c, err := a.find(r.Var("name"))
-	if err != nil {
-		return err
-	}
-	warnings, err := checkResources(&req.Resources, true)
-	if err != nil {
-		return err
-	}
-	if err := container.ValidateRestartPolicy(req.RestartPolicy); err != nil {
-		return route.Invalid(err)
-	}
-	c.op.Lock()
-	defer c.op.Unlock()
-	v := a.view(c)
-	next := *v.HostConfig
-	if err := mergeUpdate(&next, &req); err != nil {
-		return err
-	}
-	fail := func(err error) error { return docker("Cannot update container %s: %w", v.ID, err) }
-	if v.removing {
-		return fail(route.Conflictf("container is marked for removal and cannot be \"update\""))
-	}
-	if v.running {
-		if err := a.o.Engine.Update(r.Context(), v.ID, resources(&next.Resources)); err != nil {
-			return fail(err)
-		}
-	}
-	if err := a.change(c, func() { c.rec.HostConfig = &next }); err != nil {
-		return err
-	}
-	a.publish(c, events.ActionUpdate)
-	return route.WriteJSON(w, http.StatusOK, &container.UpdateResponse{Warnings: warnings})
-}
-
-// mergeUpdate takes what an update names into the host configuration.
-func mergeUpdate(h *container.HostConfig, u *container.UpdateConfig) error {
-	if u.NanoCPUs > 0 && (h.CPUPeriod > 0 || h.CPUQuota > 0) {
-		return route.Conflictf("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
-	}
-	for _, f := range []struct {
-		to   *int64
-		from int64
-	}{
-		{&h.CPUShares, u.CPUShares}, {&h.CPUPeriod, u.CPUPeriod}, {&h.CPUQuota, u.CPUQuota}, {&h.NanoCPUs, u.NanoCPUs},
-		{&h.MemoryReservation, u.MemoryReservation}, {&h.CPURealtimePeriod, u.CPURealtimePeriod}, {&h.CPURealtimeRuntime, u.CPURealtimeRuntime},
-	} {
-		if f.from != 0 {
-			*f.to = f.from
-		}
-	}
-	if u.BlkioWeight != 0 {
-		h.BlkioWeight = u.BlkioWeight
-	}
-	if u.CpusetCpus != "" {
-		h.CpusetCpus = u.CpusetCpus
-	}
-	if u.CpusetMems != "" {
-		h.CpusetMems = u.CpusetMems
-	}
-	if u.Memory != 0 {
-		if h.MemorySwap > 0 && u.Memory > h.MemorySwap && u.MemorySwap == 0 {
-			return route.Conflictf("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
-		}
-		h.Memory = u.Memory
-	}
-	if u.MemorySwap != 0 {
-		if h.Memory == 0 && u.MemorySwap > 0 {
-			return route.Invalidf("You should always set the Memory limit when using Memoryswap limit, see usage")
-		}
-		h.MemorySwap = u.MemorySwap
-	}
-	if u.PidsLimit != nil {
-		h.PidsLimit = u.PidsLimit
-		if *u.PidsLimit <= 0 {
-			unlimited := int64(-1)
-			h.PidsLimit = &unlimited
-		}
-	}
-	if u.RestartPolicy.Name != "" {
-		if h.AutoRemove && !u.RestartPolicy.IsNone() {
-			return route.Conflictf("Restart policy cannot be updated because AutoRemove is enabled for the container")
-		}
-		h.RestartPolicy = u.RestartPolicy
-	}
-	return nil
-}
-
 func (a *Area) wait(w http.ResponseWriter, r *route.Request) error {
 	cond := container.WaitConditionNotRunning
-	switch c := container.WaitCondition(r.Form.Get("condition")); c {
-	case "", container.WaitConditionNotRunning:
-	case container.WaitConditionNextExit, container.WaitConditionRemoved:
+	switch c := container.WaitCondition(r.Form.Get("condition")); {
+	case r.Before("1.30"): // it had no conditions
+	case c == "", c == container.WaitConditionNotRunning:
+	case c == container.WaitConditionNextExit, c == container.WaitConditionRemoved:
 		cond = c
 	default:
 		return route.Invalidf("invalid condition: %q", c)
@@ -446,12 +356,15 @@ func (a *Area) wait(w http.ResponseWriter, r *route.Request) error {
 	}
 	a.mu.Lock()
 	out := container.WaitResponse{StatusCode: int64(c.rec.ExitCode)}
-	if this != nil {
+	if this != nil && c.rec.Error == "" {
 		select {
 		case <-this.done:
 			out.StatusCode = int64(this.code)
 		default:
 		}
+	}
+	if c.rec.Error != "" {
+		out.Error = &container.WaitExitError{Message: c.rec.Error}
 	}
 	a.mu.Unlock()
 	return route.Encoder(w).Encode(&out)
@@ -484,7 +397,10 @@ func (a *Area) resize(w http.ResponseWriter, r *route.Request) error {
 func sizeOf(r *route.Request) (engine.Size, error) {
 	var n [2]uint16
 	for i, k := range []string{"h", "w"} {
-		v, err := strconv.ParseUint(r.Form.Get(k), 10, 32)
+		v, err := strconv.ParseInt(r.Form.Get(k), 10, 64)
+		if err == nil && (v < 0 || v > math.MaxUint32) {
+			err = strconv.ErrRange
+		}
 		if err != nil {
 			var ne *strconv.NumError
 			if errors.As(err, &ne) {
@@ -575,7 +491,7 @@ func (a *Area) removeLocked(ctx context.Context, c *cont, own bool) error {
 		return nil
 	default:
 	}
-	if err := a.change(c, func() { c.removing, c.rec.Removing = true, true }); err != nil {
+	if err := a.commit(c, func() { c.removing, c.rec.Removing = true, true }); err != nil {
 		return err
 	}
 	if err := a.dropEngine(ctx, id); err != nil {

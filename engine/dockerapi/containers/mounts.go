@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,272 +31,48 @@ type mountPoint struct {
 	Tmpfs   []string           `json:",omitempty"`
 	// Listed tells that inspect shows a tmpfs: that of --mount, not of --tmpfs.
 	Listed bool `json:",omitempty"`
+	// OfImage tells that the image asks for the volume, or Config.Volumes.
+	OfImage bool `json:",omitempty"`
+	// Unnamed tells that inspect does not show the volume's name, which the client did
+	// not give.
+	Unnamed bool `json:",omitempty"`
+	// Holder is the engine's container that keeps the image of an image mount.
+	Holder string `json:",omitempty"`
 	// Spec of a volume that is made with the container.
 	Spec *VolumeSpec `json:",omitempty"`
 }
 
-// bindModes are the words that may follow a bind's target.
-var bindModes = []string{"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"}
-
-// parseBind reads "source:target:mode" of Binds.
-func parseBind(s, driver string) (*mountPoint, error) {
-	f := strings.Split(s, ":")
-	m := &mountPoint{}
-	m.RW = true
-	switch {
-	case len(f) == 1:
-		m.Destination = f[0]
-	case len(f) == 2, len(f) == 3:
-		m.Source, m.Destination = f[0], f[1]
-		if len(f) == 3 {
-			m.Mode = f[2]
-		}
-	default:
-		return nil, route.Invalidf("invalid volume specification: '%s'", s)
-	}
-	if m.Destination == "" || (len(f) > 1 && m.Source == "") || !path.IsAbs(m.Destination) {
-		return nil, route.Invalidf("invalid volume specification: '%s'", s)
-	}
-	if path.Clean(m.Destination) == "/" {
-		return nil, route.Invalidf("invalid volume specification: '%s': invalid mount config for type \"%s\": invalid specification: destination can't be '/'", s, kindOf(m.Source))
-	}
-	m.Destination = path.Clean(m.Destination)
-	if m.Mode != "" {
-		for _, w := range strings.Split(m.Mode, ",") {
-			switch {
-			case w == "ro":
-				m.RW = false
-			case w == "nocopy":
-				m.NoCopy = true
-			case slices.Contains(mount.Propagations, mount.Propagation(w)):
-				if !path.IsAbs(m.Source) {
-					return nil, route.Invalidf("invalid mode: %s", m.Mode)
-				}
-				m.Propagation = mount.Propagation(w)
-			case !slices.Contains(bindModes, w):
-				return nil, route.Invalidf("invalid mode: %s", m.Mode)
-			}
-		}
-	}
-	m.Type = kindOf(m.Source)
-	if m.Type == mount.TypeBind {
-		m.Source = path.Clean(m.Source)
-		m.Propagation = cmp.Or(m.Propagation, mount.PropagationRPrivate)
-		m.Bind = &mount.BindOptions{CreateMountpoint: true}
-		return m, nil
-	}
-	m.Name, m.Source = m.Source, ""
-	if m.Name != "" {
-		if err := checkVolumeName(m.Name); err != nil {
-			return nil, err
-		}
-	}
-	m.Own = m.Name == ""
-	m.Spec = &VolumeSpec{Name: m.Name, Driver: driver}
-	return m, nil
-}
-
-func kindOf(source string) mount.Type {
-	if path.IsAbs(source) {
-		return mount.TypeBind
-	}
-	return mount.TypeVolume
-}
-
-func checkVolumeName(name string) error {
-	if !validName.MatchString(name) {
-		return route.Invalidf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name, name)
-	}
-	return nil
-}
-
-// parseMount reads one of Mounts.
-func parseMount(in *mount.Mount) (*mountPoint, error) {
-	bad := func(format string, a ...any) error {
-		return route.Invalidf("invalid mount config for type %q: %s", in.Type, fmt.Sprintf(format, a...))
-	}
-	if in.Target == "" {
-		return nil, bad("field Target must not be empty")
-	}
-	if !path.IsAbs(in.Target) {
-		return nil, bad("invalid mount path: '%s' mount path must be absolute", in.Target)
-	}
-	m := &mountPoint{}
-	m.Type, m.Destination, m.RW = in.Type, path.Clean(in.Target), !in.ReadOnly
-	if m.Destination == "/" {
-		return nil, bad("invalid specification: destination can't be '/'")
-	}
-	switch in.Type {
-	case mount.TypeBind:
-		if in.Source == "" {
-			return nil, bad("field Source must not be empty")
-		}
-		if !path.IsAbs(in.Source) {
-			return nil, bad("invalid mount path: '%s' mount path must be absolute", in.Source)
-		}
-		if in.VolumeOptions != nil {
-			return nil, bad("field VolumeOptions must not be specified")
-		}
-		m.Source, m.Bind = path.Clean(in.Source), in.BindOptions
-		if m.Bind == nil {
-			m.Bind = &mount.BindOptions{}
-		}
-		if p := m.Bind.Propagation; p != "" && !slices.Contains(mount.Propagations, p) {
-			return nil, bad("invalid propagation mode: %s", p)
-		}
-		m.Propagation = cmp.Or(m.Bind.Propagation, mount.PropagationRPrivate)
-		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) && !m.Bind.CreateMountpoint {
-			return nil, bad("bind source path does not exist: %s", m.Source)
-		}
-	case mount.TypeVolume:
-		if in.BindOptions != nil {
-			return nil, bad("field BindOptions must not be specified")
-		}
-		m.Name, m.Mode = in.Source, "z"
-		m.Own = m.Name == ""
-		m.Spec = &VolumeSpec{Name: in.Source}
-		if o := in.VolumeOptions; o != nil {
-			m.NoCopy, m.Subpath, m.Spec.Labels = o.NoCopy, o.Subpath, o.Labels
-			if o.DriverConfig != nil {
-				m.Spec.Driver, m.Spec.Options = o.DriverConfig.Name, o.DriverConfig.Options
-			}
-			if m.Subpath != "" && !filepath.IsLocal(m.Subpath) {
-				return nil, bad("subpath must be a relative path within the volume")
-			}
-		}
-		if m.Name != "" {
-			if err := checkVolumeName(m.Name); err != nil {
-				return nil, err
-			}
-		}
-	case mount.TypeTmpfs:
-		if in.Source != "" {
-			return nil, bad("field Source must not be specified")
-		}
-		m.Tmpfs, m.Listed = []string{"noexec", "nosuid", "nodev"}, true
-		if o := in.TmpfsOptions; o != nil {
-			if o.SizeBytes < 0 {
-				return nil, bad("tmpfs size must not be negative")
-			}
-			if o.SizeBytes > 0 {
-				m.Tmpfs = append(m.Tmpfs, fmt.Sprintf("size=%d", o.SizeBytes))
-			}
-			if o.Mode != 0 {
-				m.Tmpfs = append(m.Tmpfs, fmt.Sprintf("mode=%o", o.Mode))
-			}
-			for _, kv := range o.Options {
-				if len(kv) == 0 || len(kv) > 2 {
-					return nil, bad("invalid tmpfs option")
-				}
-				m.Tmpfs = append(m.Tmpfs, strings.Join(kv, "="))
-			}
-		}
-		if in.ReadOnly {
-			m.Tmpfs = append(m.Tmpfs, "ro")
-		}
-	default:
-		return nil, route.Invalidf("invalid mount config for type %q: mount type unknown", in.Type)
-	}
-	return m, nil
-}
-
-// checkMounts refuses what cannot be mounted, before anything is made.
-func checkMounts(c *container.Config, h *container.HostConfig) error {
-	_, err := parseMounts(c, h)
-	return err
-}
-
-// parseMounts decides all mounts but those of other containers: later ones take the
-// place of earlier ones at the same path only where Docker has them do so.
-func parseMounts(c *container.Config, h *container.HostConfig) ([]mountPoint, error) {
+// fromOthers are the mounts of VolumesFrom; those of a later container take the place
+// of an earlier one's.
+func (a *Area) fromOthers(from []string) ([]mountPoint, error) {
 	var out []mountPoint
-	at := map[string]bool{}
-	add := func(m *mountPoint) error {
-		if at[m.Destination] {
-			return route.Invalidf("Duplicate mount point: %s", m.Destination)
-		}
-		at[m.Destination] = true
-		out = append(out, *m)
-		return nil
-	}
-	for _, b := range h.Binds {
-		m, err := parseBind(b, h.VolumeDriver)
-		if err != nil {
-			return nil, err
-		}
-		if err := add(m); err != nil {
-			return nil, err
-		}
-	}
-	for i := range h.Mounts {
-		m, err := parseMount(&h.Mounts[i])
-		if err != nil {
-			return nil, err
-		}
-		if err := add(m); err != nil {
-			return nil, err
-		}
-	}
-	for p, options := range h.Tmpfs {
-		if !path.IsAbs(p) || path.Clean(p) == "/" {
-			return nil, route.Invalidf("invalid tmpfs mount path: '%s'", p)
-		}
-		m := &mountPoint{Tmpfs: []string{"noexec", "nosuid", "nodev"}}
-		m.Type, m.Destination, m.RW = mount.TypeTmpfs, path.Clean(p), true
-		for _, o := range strings.Split(options, ",") {
-			if o == "" {
-				continue
-			}
-			// "exec" and its like undo what is usual.
-			m.Tmpfs = slices.DeleteFunc(m.Tmpfs, func(x string) bool { return x == "no"+o })
-			m.Tmpfs = append(m.Tmpfs, o)
-		}
-		if err := add(m); err != nil {
-			return nil, err
-		}
-	}
-	for p := range c.Volumes {
-		p = path.Clean(p)
-		if !path.IsAbs(p) || p == "/" {
-			return nil, route.Invalidf("invalid volume specification: '%s'", p)
-		}
-		if at[p] {
-			continue
-		}
-		m := &mountPoint{Own: true, Spec: &VolumeSpec{Driver: h.VolumeDriver}}
-		m.Type, m.Destination, m.RW = mount.TypeVolume, p, true
-		if err := add(m); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(out, func(x, y mountPoint) int { return strings.Compare(x.Destination, y.Destination) })
-	return out, nil
-}
-
-// fromOthers adds the mounts of VolumesFrom.
-func (a *Area) fromOthers(mounts []mountPoint, from []string) ([]mountPoint, error) {
 	for _, f := range from {
+		if f == "" {
+			return nil, route.Invalidf("volumes-from specification cannot be an empty string")
+		}
 		name, mode, _ := strings.Cut(f, ":")
-		if mode != "" && mode != "ro" && mode != "rw" && mode != "z" && mode != "Z" {
-			return nil, route.Invalidf("invalid mode for volumes-from: %s", mode)
+		words, ok := parseMode(mode)
+		if !ok || words.propagation != "" || words.noCopy {
+			return nil, route.Invalidf("invalid mode: %s", mode)
 		}
 		c, err := a.find(name)
 		if err != nil {
-			return nil, err
+			return nil, route.Invalid(err)
 		}
 		for _, m := range a.view(c).Mounts {
-			if m.Type == mount.TypeTmpfs || slices.ContainsFunc(mounts, func(x mountPoint) bool { return x.Destination == m.Destination }) {
+			if m.Type == mount.TypeTmpfs || m.Type == mount.TypeImage {
 				continue
 			}
-			if mode == "ro" {
-				m.RW = false
-			}
-			m.Mode = cmp.Or(mode, m.Mode)
-			m.Spec = nil
-			mounts = append(mounts, m)
+			m.RW = m.RW && !words.readOnly
+			m.Mode, m.Spec, m.NoCopy, m.Unnamed = "", nil, true, false
+			out = append(without(out, m.Destination), m)
 		}
 	}
-	return mounts, nil
+	return out, nil
+}
+
+func without(mounts []mountPoint, destination string) []mountPoint {
+	return slices.DeleteFunc(mounts, func(m mountPoint) bool { return m.Destination == destination })
 }
 
 var errNoVolumes = route.NotImplemented(errors.New("this engine has no volumes"))
@@ -305,24 +80,50 @@ var errNoVolumes = route.NotImplemented(errors.New("this engine has no volumes")
 // makeMounts decides a container's mounts and makes its volumes; an image's files
 // below a new volume's path are copied into it.
 func (a *Area) makeMounts(ctx context.Context, c *cont) error {
-	mounts, err := parseMounts(c.rec.Config, c.rec.HostConfig)
-	if err == nil {
-		mounts, err = a.fromOthers(mounts, c.rec.HostConfig.VolumesFrom)
-	}
+	mounts, err := a.fromOthers(c.rec.HostConfig.VolumesFrom)
 	if err != nil {
 		return err
 	}
+	own, err := parseMounts(c.rec.HostConfig)
+	if err != nil {
+		return err
+	}
+	for i := range own {
+		if err := a.keepFree(&own[i]); err != nil {
+			return err
+		}
+		mounts = append(without(mounts, own[i].Destination), own[i])
+	}
+	mounts = withImages(mounts, c.rec.Config, c.rec.HostConfig.VolumeDriver)
 	for i := range mounts {
 		m := &mounts[i]
 		switch m.Type {
 		case mount.TypeVolume:
-			if err := a.makeVolume(ctx, c, m); err != nil {
-				return err
-			}
-			c.rec.Mounts = append(c.rec.Mounts, *m)
-		default:
-			c.rec.Mounts = append(c.rec.Mounts, *m)
+			err = a.makeVolume(ctx, c, m)
+		case mount.TypeImage:
+			err = a.holdImage(ctx, c, m)
 		}
+		if err != nil {
+			return err
+		}
+		c.rec.Mounts = append(c.rec.Mounts, *m)
+	}
+	return nil
+}
+
+// keepFree lets mounts below a bind of what holds this engine's own data go when they
+// go on the host: a container that kept them could not be removed.
+func (a *Area) keepFree(m *mountPoint) error {
+	root := filepath.Dir(filepath.Dir(a.o.Dir))
+	if m.Type != mount.TypeBind || (!strings.HasPrefix(m.Source, root) && !strings.HasPrefix(root, m.Source)) {
+		return nil
+	}
+	switch m.Bind.Propagation {
+	case "":
+		m.Propagation = mount.PropagationRSlave
+	case mount.PropagationRSlave, mount.PropagationRShared:
+	default:
+		return route.Invalidf(`invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, daemon root: %q, bind mount source: %q, propagation: %q`, root, m.Source, m.Bind.Propagation)
 	}
 	return nil
 }
@@ -334,6 +135,11 @@ func (a *Area) makeVolume(ctx context.Context, c *cont, m *mountPoint) error {
 	spec := VolumeSpec{Name: m.Name}
 	if m.Spec != nil {
 		spec = *m.Spec
+	}
+	if m.OfImage {
+		if err := a.checkPlace(ctx, c.rec.ID, m.Destination); err != nil {
+			return err
+		}
 	}
 	v, err := a.o.Volumes.Use(ctx, spec, c.rec.ID)
 	if err != nil {
@@ -347,6 +153,16 @@ func (a *Area) makeVolume(ctx context.Context, c *cont, m *mountPoint) error {
 		return err
 	}
 	return errors.Join(a.copyUp(ctx, c.rec.ID, m.Destination, v.Mountpoint), a.o.Volumes.Unmount(ctx, v.Name, c.rec.ID))
+}
+
+// checkPlace refuses a volume where the image has a file.
+func (a *Area) checkPlace(ctx context.Context, id, at string) error {
+	return a.o.Engine.InRoot(ctx, id, engine.RootOptions{Bare: true}, func() error {
+		if st, err := os.Stat(path.Join("/", at)); err == nil && !st.IsDir() {
+			return fmt.Errorf("cannot mount volume over existing file, file exists %s", at)
+		}
+		return nil
+	})
 }
 
 // copyUp copies what the image has at a path into an empty volume.
@@ -422,7 +238,7 @@ func (a *Area) tellMounted(v *view) {
 }
 
 func (a *Area) unmountVolumes(ctx context.Context, v *view) error {
-	var errs []error
+	errs := []error{a.o.Mounter.Clear(a.mountsDir(v.ID))}
 	for _, m := range v.Mounts {
 		if m.Type == mount.TypeVolume && a.o.Volumes != nil {
 			errs = append(errs, a.o.Volumes.Unmount(ctx, m.Name, v.ID))
@@ -434,8 +250,7 @@ func (a *Area) unmountVolumes(ctx context.Context, v *view) error {
 
 // engineMounts are the mounts as the engine wants them. Sources of binds that are
 // asked for so are made as directories.
-func (a *Area) engineMounts(v *view, volumes map[string]string) ([]engine.Mount, error) {
-	var out []engine.Mount
+func (a *Area) engineMounts(ctx context.Context, v *view, volumes map[string]string) (out []engine.Mount, err error) {
 	dir := a.dir(v.ID)
 	if of := v.HostConfig.NetworkMode.ConnectedContainer(); of != "" {
 		dir = a.dir(of)
@@ -455,24 +270,26 @@ func (a *Area) engineMounts(v *view, volumes map[string]string) ([]engine.Mount,
 				e.Options = append(slices.Clone(m.Tmpfs), "mode=1777")
 			}
 		case mount.TypeVolume:
-			e.Source = volumes[m.Destination]
-			if m.Subpath != "" {
-				root, err := os.OpenRoot(e.Source)
-				if err != nil {
-					return nil, err
-				}
-				_, err = root.Stat(m.Subpath)
-				root.Close()
-				if err != nil {
-					return nil, route.Invalidf("cannot access path %s: %s", filepath.Join(e.Source, m.Subpath), reason(err))
-				}
-				e.Source = filepath.Join(e.Source, m.Subpath)
+			if e.Source, err = a.below(v, &m, volumes[m.Destination]); err != nil {
+				return nil, err
+			}
+		case mount.TypeImage:
+			if e.Source, err = a.mountImage(ctx, v, &m); err != nil {
+				return nil, err
+			}
+			if e.Source, err = a.below(v, &m, e.Source); err != nil {
+				return nil, err
 			}
 		default:
 			e.Source = m.Source
 			if b := m.Bind; b != nil {
 				e.NonRecursive = b.NonRecursive
-				e.RecursiveReadOnly = !m.RW && b.ReadOnlyForceRecursive
+				st, err := os.Stat(m.Source)
+				below := err == nil && st.IsDir() // a file has no mounts below it
+				e.RecursiveReadOnly = !m.RW && below && !b.ReadOnlyNonRecursive && !v.PlainReadOnly
+				if b.ReadOnlyNonRecursive && b.ReadOnlyForceRecursive && !m.RW {
+					return nil, route.Internalf("mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive")
+				}
 				if b.CreateMountpoint {
 					if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {
 						if err := os.MkdirAll(m.Source, 0o755); err != nil {
@@ -492,7 +309,7 @@ func (a *Area) engineMounts(v *view, volumes map[string]string) ([]engine.Mount,
 func (a *Area) binds(v *view) []engine.Mount {
 	var out []engine.Mount
 	for _, m := range v.Mounts {
-		if m.Type == mount.TypeTmpfs || m.Source == "" {
+		if m.Type == mount.TypeTmpfs || m.Type == mount.TypeImage || m.Source == "" {
 			continue
 		}
 		if _, err := os.Stat(m.Source); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -19,50 +20,113 @@ import (
 	"skiff.dev/skiff/engine/dockerapi/route"
 )
 
-// endpoints are the networks that a new container asks for: that of its mode, and
-// what NetworkingConfig says.
-func (a *Area) endpoints(c *container.Config, h *container.HostConfig, n *network.NetworkingConfig) (map[string]*network.EndpointSettings, error) {
+// endpoints are the networks that a new container asks for: those of
+// NetworkingConfig, or where it names none that of its mode.
+func endpoints(c *container.Config, h *container.HostConfig, n *network.NetworkingConfig) map[string]*network.EndpointSettings {
 	out := map[string]*network.EndpointSettings{}
-	if h.NetworkMode.IsContainer() {
-		return out, nil
+	if h.NetworkMode.IsContainer() || c.NetworkDisabled {
+		return out
 	}
-	mode := string(h.NetworkMode)
-	if n != nil {
-		for name, ep := range n.EndpointsConfig {
-			if name == network.NetworkDefault {
-				name = network.NetworkBridge
-			}
-			if ep == nil {
-				ep = &network.EndpointSettings{}
-			}
-			if err := checkEndpoint(name, ep); err != nil {
-				return nil, err
-			}
-			out[name] = ep
-		}
+	for name, ep := range n.EndpointsConfig {
+		out[name] = ep
 	}
-	if out[mode] == nil && !c.NetworkDisabled {
+	if mode := h.NetworkMode.NetworkName(); len(out) == 0 || h.NetworkMode.IsUserDefined() && out[mode] == nil {
 		out[mode] = &network.EndpointSettings{}
 	}
-	return out, nil
+	return out
 }
 
-func checkEndpoint(name string, ep *network.EndpointSettings) error {
-	mode := container.NetworkMode(name)
-	if mode.IsUserDefined() {
+// checkEndpoints refuses what no network can give.
+func (a *Area) checkEndpoints(ctx context.Context, n *network.NetworkingConfig) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(n.EndpointsConfig)) {
+		ep := n.EndpointsConfig[name]
+		if ep == nil {
+			errs = append(errs, fmt.Errorf("invalid config for network %s: EndpointsConfig is nil", name))
+			continue
+		}
+		var of *bridge.Network
+		if a.o.Networks != nil {
+			of, _ = a.o.Networks.Get(ctx, name) // one that is not there yet is for the start
+		}
+		if err := checkEndpoint(name, of, ep); err != nil {
+			errs = append(errs, fmt.Errorf("invalid config for network %s: %w", name, err))
+		}
+	}
+	return route.Invalid(bullets(errs))
+}
+
+// bullets are several errors as Docker lists them.
+func bullets(errs []error) error {
+	switch len(errs) {
+	case 0:
 		return nil
+	case 1:
+		return errs[0]
 	}
-	var errs []string
-	if c := ep.IPAMConfig; c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
-		errs = append(errs, "user-specified IP address is supported on user-defined networks only")
+	var b strings.Builder
+	for i, err := range errs {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString("* " + strings.ReplaceAll(err.Error(), "\n", "\n\t"))
 	}
-	if len(ep.Aliases) > 0 {
-		errs = append(errs, "network-scoped aliases are only supported for user-defined networks")
+	return errors.New(b.String())
+}
+
+// checkEndpoint refuses settings that the network, nil where it is not known, cannot
+// have.
+func checkEndpoint(name string, of *bridge.Network, ep *network.EndpointSettings) error {
+	c := ep.IPAMConfig
+	if c == nil {
+		c = &network.EndpointIPAMConfig{}
+	}
+	var errs []error
+	bad := func(is bool, format string, a ...any) {
+		if is {
+			errs = append(errs, fmt.Errorf(format, a...))
+		}
+	}
+	if !container.NetworkMode(name).IsUserDefined() {
+		bad(c.IPv4Address.IsValid() || c.IPv6Address.IsValid(), "user-specified IP address is supported on user-defined networks only")
+		bad(len(ep.Aliases) > 0, "network-scoped aliases are only supported for user-defined networks")
+	}
+	v4, v6 := c.IPv4Address, c.IPv6Address
+	bad(v4.IsValid() && (!v4.Unmap().Is4() || v4.IsUnspecified()), "invalid IPv4 address: %s", v4)
+	bad(v6.IsValid() && (!v6.Is6() || v6.Is4In6() || v6.IsUnspecified() || v6.Zone() != ""), "invalid IPv6 address: %s", v6)
+	for _, ip := range c.LinkLocalIPs {
+		bad(!ip.IsValid() || ip.IsUnspecified(), "invalid link-local IP address: %s", ip)
+	}
+	c.IPv4Address = v4.Unmap()
+	if of != nil {
+		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
+			bad(ip.IsValid() && !inSubnets(of, ip), "no configured subnet contains IP address %s", ip)
+		}
+	}
+	if all, ok := ep.DriverOpts[endpointSysctls]; ok {
+		for _, s := range strings.Split(all, ",") {
+			_, err := interfaceSysctl(s)
+			bad(err != nil, "%s", err)
+		}
 	}
 	if len(errs) > 0 {
-		return route.Invalidf("invalid config for network %s: invalid endpoint settings:\n%s", name, strings.Join(errs, "\n"))
+		return route.Invalid(fmt.Errorf("invalid endpoint settings:\n%w", bullets(errs)))
 	}
 	return nil
+}
+
+func inSubnets(n *bridge.Network, ip netip.Addr) bool {
+	return slices.ContainsFunc(n.IPAM.Config, func(p bridge.Pool) bool { return p.Subnet.Contains(ip) })
+}
+
+// interfaceSysctl reads a setting of a container's interface, "net.X.Y.IFNAME.Z=V",
+// into the parts around the interface's name.
+func interfaceSysctl(s string) (part [5]string, err error) {
+	f := strings.SplitN(s, ".", 5)
+	if len(f) != 5 || !slices.Contains([]string{"ipv4", "ipv6", "mpls"}, f[1]) || !strings.EqualFold(f[3], "IFNAME") {
+		return part, fmt.Errorf("unrecognised network interface sysctl '%s'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", s)
+	}
+	return [5]string(f), nil
 }
 
 // sandboxSpec is the sandbox of a run.
@@ -171,7 +235,7 @@ func (a *Area) endpoint(v *view, ep *network.EndpointSettings, netns string) (br
 	if c := ep.IPAMConfig; c != nil {
 		e.IPv4, e.IPv6 = c.IPv4Address, c.IPv6Address
 	}
-	for _, l := range append(slices.Clone(h.Links), ep.Links...) {
+	for i, l := range append(slices.Clone(h.Links), ep.Links...) {
 		name, alias, err := parseLink(l)
 		if err != nil {
 			return e, err
@@ -180,10 +244,13 @@ func (a *Area) endpoint(v *view, ep *network.EndpointSettings, netns string) (br
 		if err != nil {
 			return e, err
 		}
+		if i < len(h.Links) && !a.view(target).running {
+			return e, route.Internalf("Cannot link to a non running container: /%s AS /%s/%s", target.rec.Name, v.Name, alias)
+		}
 		e.Links = append(e.Links, bridge.Link{Container: target.rec.ID, Alias: alias})
 	}
 	for _, x := range h.ExtraHosts {
-		name, ip, _ := splitHost(x)
+		name, ip, _ := strings.Cut(x, ":")
 		host := bridge.Host{Name: name}
 		if ip != hostGateway {
 			var err error
@@ -265,7 +332,7 @@ func plainHosts(v *view) []byte {
 		}
 	}
 	for _, x := range v.HostConfig.ExtraHosts {
-		if name, ip, ok := splitHost(x); ok && ip != hostGateway {
+		if name, ip, ok := strings.Cut(x, ":"); ok && ip != hostGateway {
 			b = append(b, ip+"\t"+name+"\n"...)
 		}
 	}

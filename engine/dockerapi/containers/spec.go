@@ -3,14 +3,12 @@ package containers
 import (
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 
 	"skiff.dev/skiff/engine"
-	"skiff.dev/skiff/engine/dockerapi/route"
 )
 
 // logName is the name of a container's log among its files.
@@ -29,13 +27,16 @@ func (a *Area) spec(v *view, mounts []engine.Mount) (engine.ContainerSpec, error
 		TTY: c.Tty, Stdin: c.OpenStdin, StdinOnce: c.StdinOnce, StopSignal: c.StopSignal,
 		Mounts: mounts, Resources: resources(&h.Resources), CgroupParent: cgroupParent(h),
 		Privileged: h.Privileged, ReadonlyRoot: h.ReadonlyRootfs, NoNewPrivileges: sec.noNewPrivileges, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
-		Seccomp: sec.seccomp, OOMScoreAdj: h.OomScoreAdj, DeviceRules: h.DeviceCgroupRules, Annotations: h.Annotations, Umask: h.Umask,
+		OOMScoreAdj: h.OomScoreAdj, DeviceRules: h.DeviceCgroupRules, Annotations: h.Annotations, Umask: h.Umask,
 		Init: h.Init != nil && *h.Init, CgroupNS: string(h.CgroupnsMode),
 	}
-	if sec.apparmor != "unconfined" {
+	if s.Seccomp, err = seccompProfile(sec.seccomp); err != nil {
+		return s, err
+	}
+	if sec.apparmor != "unconfined" && hasAppArmor() {
 		s.AppArmor = sec.apparmor
 	}
-	if !h.Privileged && !sec.systemPaths {
+	if !h.Privileged {
 		masked, readonly := slices.Clone(h.MaskedPaths), slices.Clone(h.ReadonlyPaths)
 		s.MaskedPaths, s.ReadonlyPaths = &masked, &readonly
 	} else {
@@ -80,27 +81,13 @@ func sysctls(h *container.HostConfig) map[string]string {
 	return out
 }
 
-func (a *Area) setLog(s *engine.ContainerSpec, h *container.HostConfig) error {
-	if h.LogConfig.Type == "none" {
+func (a *Area) setLog(s *engine.ContainerSpec, h *container.HostConfig) (err error) {
+	if h.LogConfig.Type == logNone {
 		return nil
 	}
 	s.LogPath = a.logPath(s.ID)
-	if v := h.LogConfig.Config["max-size"]; v != "" && v != "-1" {
-		n, err := logSize(v)
-		if err != nil {
-			return route.Invalid(err)
-		}
-		s.LogMaxBytes = n
-	}
-	s.LogMaxFiles = 1
-	if v := h.LogConfig.Config["max-file"]; v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 {
-			return route.Invalidf("max-file cannot be less than 1")
-		}
-		s.LogMaxFiles = n
-	}
-	return nil
+	s.LogMaxBytes, s.LogMaxFiles, err = fileLimits(h.LogConfig.Config)
+	return err
 }
 
 func (a *Area) logPath(id string) string { return filepath.Join(a.dir(id), logName) }

@@ -3,10 +3,15 @@ package containers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/blkiodev"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
 	"skiff.dev/skiff/engine"
@@ -14,6 +19,16 @@ import (
 )
 
 func (a *Area) start(w http.ResponseWriter, r *route.Request) error {
+	// A body that is no more than "null" or "{}" is let pass, for clients of old.
+	if r.ContentLength > 7 || r.ContentLength == -1 {
+		return route.Invalidf("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
+	}
+	if id := r.Form.Get("checkpoint"); id != "" {
+		if !validName.MatchString(id) || strings.HasSuffix(id, ".") {
+			return route.Invalidf("invalid checkpoint ID %q, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", id)
+		}
+		return route.Invalidf("checkpoint is only supported in experimental mode")
+	}
 	c, err := a.find(r.Var("name"))
 	if err != nil {
 		return err
@@ -64,7 +79,7 @@ func (a *Area) startLocked(ctx context.Context, c *cont) error {
 		a.beginHealth(c)
 		return nil
 	}
-	code, err := startFailure(err)
+	code, err := startFailure(c.rec.ID, err)
 	a.notify("clean up after a failed start", c.rec.ID, a.cleanRun(context.WithoutCancel(ctx), c))
 	serr := a.change(c, func() {
 		c.rec.Error, c.rec.ExitCode = err.Error(), code
@@ -78,6 +93,9 @@ func (a *Area) launch(ctx context.Context, c *cont) error {
 	v := a.view(c)
 	if err := a.checkShared(&v); err != nil {
 		return err
+	}
+	if err := checkStart(v.HostConfig); err != nil {
+		return route.Internal(err)
 	}
 	volumes, err := a.mountVolumes(ctx, &v)
 	if err != nil {
@@ -99,7 +117,7 @@ func (a *Area) launch(ctx context.Context, c *cont) error {
 		return err
 	}
 	a.tellMounted(&v)
-	mounts, err := a.engineMounts(&v, volumes)
+	mounts, err := a.engineMounts(ctx, &v, volumes)
 	if err != nil {
 		return err
 	}
@@ -111,7 +129,7 @@ func (a *Area) launch(ctx context.Context, c *cont) error {
 		return err
 	}
 	// Kept before the process runs: after a crash in between its end is noticed.
-	if err := a.change(c, func() {
+	if err := a.commit(c, func() {
 		c.rec.WasStarted, c.rec.Error, c.rec.StartedAt = true, "", time.Now().UTC()
 	}); err != nil {
 		return err
@@ -154,41 +172,149 @@ func (a *Area) execute(ctx context.Context, c *cont) error {
 	})
 }
 
-// checkShared refuses to share the namespaces of what does not run.
+// checkShared refuses to share the namespaces of what does not run, or shares not its
+// own.
 func (a *Area) checkShared(v *view) error {
 	h := v.HostConfig
-	for _, id := range []string{h.NetworkMode.ConnectedContainer(), h.IpcMode.Container(), h.PidMode.Container()} {
-		if id == "" {
-			continue
-		}
+	if id := h.NetworkMode.ConnectedContainer(); id != "" {
 		c, err := a.find(id)
 		if err != nil {
-			return err
+			return route.Internal(fmt.Errorf("joining network namespace of container: %w", err))
 		}
 		if other := a.view(c); !other.running {
 			return route.Conflictf("cannot join network of a non running container: %s", other.ID)
 		}
 	}
+	if id := h.IpcMode.Container(); id != "" {
+		other, err := a.sharing(id)
+		if err == nil && (other.HostConfig.IpcMode.IsPrivate() || other.HostConfig.IpcMode.IsNone()) {
+			err = route.Invalidf("container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", id)
+		}
+		if err != nil {
+			return fmt.Errorf("failed to join IPC namespace: %w", err)
+		}
+	}
+	if id := h.PidMode.Container(); id != "" {
+		if _, err := a.sharing(id); err != nil {
+			return route.Internal(fmt.Errorf("failed to join PID namespace: %w", err))
+		}
+	}
 	return nil
 }
 
-// runtimePreamble is what comes before a runtime's own words.
-const runtimePreamble = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: "
+// sharing is a running container whose namespace another is to share.
+func (a *Area) sharing(id string) (view, error) {
+	c, err := a.find(id)
+	if err != nil {
+		return view{}, route.Invalid(err)
+	}
+	switch v := a.view(c); {
+	case !v.running:
+		return v, notRunning(id)
+	case v.restarting:
+		return v, route.Conflictf("Container %s is restarting, wait until the container is running", id)
+	default:
+		return v, nil
+	}
+}
+
+// checkStart refuses what only a start finds out, in Docker's words.
+func checkStart(h *container.HostConfig) error {
+	for _, d := range h.Devices {
+		if _, err := os.Stat(d.PathOnHost); err != nil {
+			return fmt.Errorf("error gathering device information while adding custom device %q: %s", d.PathOnHost, reason(err))
+		}
+	}
+	for _, d := range h.DeviceRequests {
+		switch {
+		case d.Driver == "cdi":
+			return fmt.Errorf("CDI device injection failed: unresolvable CDI devices %s", strings.Join(d.DeviceIDs, ", "))
+		case d.Driver == "" && slices.ContainsFunc(d.Capabilities, func(all []string) bool { return slices.Contains(all, "gpu") }):
+			return errors.New("failed to discover GPU vendor from CDI: no known GPU vendor found")
+		}
+		return fmt.Errorf("could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
+	}
+	for _, options := range h.Tmpfs {
+		for _, o := range strings.Split(options, ",") {
+			if key, _, valued := strings.Cut(o, "="); o != "" && !slices.Contains(tmpfsWords(valued), key) {
+				return fmt.Errorf("invalid tmpfs option %q", key)
+			}
+		}
+	}
+	return checkDevices(&h.Resources)
+}
+
+// tmpfsWords are the options that a tmpfs may have, with and without a value.
+func tmpfsWords(valued bool) []string {
+	if valued {
+		return []string{"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"}
+	}
+	return append(propagationWords(), "defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync",
+		"remount", "mand", "nomand", "atime", "noatime", "diratime", "nodiratime", "bind", "rbind", "unbindable", "runbindable",
+		"relatime", "norelatime", "strictatime", "nostrictatime")
+}
+
+// checkDevices refuses limits of devices that are not there.
+func checkDevices(r *container.Resources) error {
+	paths := []string{}
+	for _, d := range r.BlkioWeightDevice {
+		paths = append(paths, d.Path)
+	}
+	for _, list := range [][]*blkiodev.ThrottleDevice{r.BlkioDeviceReadBps, r.BlkioDeviceWriteBps, r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps} {
+		for _, d := range list {
+			paths = append(paths, d.Path)
+		}
+	}
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			return route.Internal(err)
+		}
+	}
+	return nil
+}
+
+// What comes before the words of what makes a container's process, and of the runtime.
+const (
+	taskPreamble    = "failed to create task for container: "
+	runtimePreamble = taskPreamble + "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: "
+)
 
 // startFailure gives the exit code and the words of a start that failed.
-func startFailure(err error) (code int, _ error) {
+func startFailure(id string, err error) (code int, _ error) {
 	var se *engine.StartError
 	if !errors.As(err, &se) {
-		return 128, err
+		return 128, plain(id, err)
 	}
-	msg := errors.New(runtimePreamble + se.Message)
-	switch {
-	case se.ExitCode == 127 || se.ExitCode == 126:
-		return se.ExitCode, route.Invalid(msg)
-	case strings.Contains(se.Message, "ot a directory"):
-		return 127, route.Invalid(errors.New(msg.Error() + ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"))
+	msg := runtimePreamble + se.Message
+	switch lower := strings.ToLower(msg); {
+	case strings.Contains(lower, "permission denied"):
+		return 126, route.Invalid(errors.New(msg))
+	case strings.Contains(lower, "is a directory"):
+		return 126, route.Invalid(errors.New(msg + ": permission denied"))
+	case strings.Contains(lower, "not a directory"):
+		return 127, route.Invalid(errors.New(msg + ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"))
+	case se.ExitCode == 127, strings.Contains(lower, "no such file or directory"), strings.Contains(lower, "executable file not found"):
+		return 127, route.Invalid(errors.New(msg))
 	}
-	return se.ExitCode, route.Internal(msg)
+	return 128, route.Internal(errors.New(msg))
+}
+
+// plain takes the engine's own preamble from an error of what a container asks for,
+// which is no error of the request that starts it.
+func plain(id string, err error) error {
+	if !errors.Is(err, engine.ErrInvalid) {
+		return err
+	}
+	words := strings.TrimPrefix(err.Error(), "start "+id+": ")
+	for _, preamble := range []string{engine.ErrInvalid.Error() + ": ", "seccomp profile: "} {
+		words = strings.TrimPrefix(words, preamble)
+	}
+	if strings.HasPrefix(words, "user ") {
+		if _, why, ok := strings.Cut(words, ": "); ok {
+			words = why
+		}
+	}
+	return route.Internal(errors.New(words))
 }
 
 // cleanRun takes away what a run has on the machine besides the engine's part.

@@ -21,9 +21,6 @@ import (
 func (a *Area) stats(w http.ResponseWriter, r *route.Request) error {
 	stream := r.BoolOr("stream", true)
 	once := r.Bool("one-shot") && r.Since("1.41")
-	if stream && once {
-		return route.Invalidf("cannot have stream=true and one-shot=true")
-	}
 	c, err := a.find(r.Var("name"))
 	if err != nil {
 		return err
@@ -32,7 +29,11 @@ func (a *Area) stats(w http.ResponseWriter, r *route.Request) error {
 	if !v.running && !stream {
 		return route.WriteJSON(w, http.StatusOK, &container.StatsResponse{ID: v.ID, Name: "/" + v.Name, OSType: "linux"})
 	}
-	w.Header().Set("Content-Type", "application/json")
+	if !stream {
+		w.Header().Set("Content-Type", "application/json")
+	} else {
+		w.Header()["Content-Type"] = nil // a stream of stats has none
+	}
 	w.WriteHeader(http.StatusOK)
 	enc := route.Encoder(route.NewFlusher(w))
 	var before *container.StatsResponse

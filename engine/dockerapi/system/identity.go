@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"skiff.dev/skiff/engine/wholefile"
 )
 
 const identityFile = "engine-id"
@@ -26,10 +28,7 @@ func identity(root string) (string, error) {
 	rand.Read(u[:]) //nolint:errcheck // it never fails
 	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
 	id := fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-	if err := os.WriteFile(path+".tmp", []byte(id), 0o600); err != nil {
-		return "", fmt.Errorf("the engine's identity: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := wholefile.Keep(path, []byte(id), 0o600); err != nil {
 		return "", fmt.Errorf("the engine's identity: %w", err)
 	}
 	return id, nil

@@ -31,6 +31,7 @@ import (
 
 	"skiff.dev/skiff/engine/dockerapi/event"
 	"skiff.dev/skiff/engine/dockerapi/route"
+	"skiff.dev/skiff/engine/wholefile"
 )
 
 // Driver is the name of the one driver there is.
@@ -241,30 +242,10 @@ func (s *Store) write(m *meta) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, metaFile+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := wholefile.Keep(filepath.Join(dir, metaFile), b, 0o600); err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, metaFile)); err != nil {
-		return err
-	}
-	return errors.Join(sync1(dir), sync1(s.o.Root))
-}
-
-// sync1 brings the names in a directory to the disk.
-func sync1(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return wholefile.SyncDir(s.o.Root)
 }
 
 func (s *Store) dir(name string) string { return filepath.Join(s.o.Root, name) }
@@ -327,7 +308,7 @@ func (s *Store) Remove(_ context.Context, name string) error {
 	defer e.busy.Unlock()
 	gone, err := s.detach(e)
 	if err == nil {
-		err = errors.Join(sync1(s.o.Root), s.clear(gone))
+		err = errors.Join(wholefile.SyncDir(s.o.Root), s.clear(gone))
 	}
 	return opError("remove", name, err)
 }

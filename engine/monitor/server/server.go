@@ -346,15 +346,20 @@ func (s *Server) serveStart(c *net.UnixConn, r *wire.Request, files []int) {
 	}
 	info := t.info()
 	s.publish(wire.Event{Type: wire.EventStart, Task: info})
-	var fds []int
-	if t.terminal != nil {
-		fds = append(fds, fdOf(t.terminal))
-	}
-	if len(fds) == 1 && fds[0] < 0 {
-		fds = nil // it has ended and is closed
-	}
-	wire.Send(c, &wire.Reply{Task: &info}, fds...)
+	sendWith(c, &wire.Reply{Task: &info}, t.terminal)
 	s.waitChild(t)
+}
+
+// sendWith sends a reply and, unless it is nil or closed, a file, which stays open
+// until it is sent: a process that ends at once has its terminal closed meanwhile, and
+// the number could be another file's.
+func sendWith(c *net.UnixConn, reply *wire.Reply, f *os.File) {
+	if f != nil {
+		if raw, err := f.SyscallConn(); err == nil && raw.Control(func(fd uintptr) { wire.Send(c, reply, int(fd)) }) == nil {
+			return
+		}
+	}
+	wire.Send(c, reply)
 }
 
 func (s *Server) waitChild(t *task) { s.ended(t, exitCode(<-t.status), "") }

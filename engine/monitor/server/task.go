@@ -13,6 +13,7 @@ import (
 
 	"skiff.dev/skiff/engine/logs"
 	"skiff.dev/skiff/engine/monitor/wire"
+	"skiff.dev/skiff/engine/wholefile"
 )
 
 // Names of a task's files: FIFOs and record in its bundle, the rest in its state
@@ -236,14 +237,14 @@ func (t *task) save() error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(filepath.Join(t.spec.Dir, recordName), b); err != nil {
+	if err := wholefile.Replace(filepath.Join(t.spec.Dir, recordName), b, 0o600); err != nil {
 		return err
 	}
 	info := t.info()
 	if b, err = json.Marshal(info); err != nil {
 		return err
 	}
-	return writeAtomic(filepath.Join(t.spec.StateDir, startName), b)
+	return wholefile.Replace(filepath.Join(t.spec.StateDir, startName), b, 0o600)
 }
 
 // ended records how a container ended, durably, and tells it.
@@ -283,15 +284,6 @@ func (s *Server) ended(t *task, code int, message string) {
 	close(t.done)
 	t.mu.Unlock()
 	s.publish(wire.Event{Type: wire.EventExit, Task: t.info()})
-}
-
-// writeAtomic replaces a file as a whole.
-func writeAtomic(path string, b []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }
 
 // writeDurable writes a new file and returns when it is on the disk, its name
