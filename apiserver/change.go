@@ -101,6 +101,11 @@ func (c *call) decodeBytes(media codec.Media, data []byte, into runtime.Object, 
 		}
 		strict = append(strict, unknown...)
 	}
+	if have.Version == "" { // there is none, or one that cannot be read
+		if _, ok, err := codec.PeekType(media, data); !ok {
+			return c.decodeError(media, data, want, err)
+		}
+	}
 	if have.Kind == "" {
 		have.Kind = want.Kind
 	}

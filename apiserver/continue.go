@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"path"
 	"strconv"
 	"strings"
 
@@ -17,19 +18,22 @@ import (
 
 // token is the opaque place where a list goes on.
 type token struct {
-	Revision int64  `json:"rv"` // -1: the newest (an inconsistent continuation)
-	After    string `json:"start"`
+	Revision int64 // -1: the newest (an inconsistent continuation)
+	After    string
 }
 
 const tokenVersion = "meta.k8s.io/v1"
 
-type tokenForm struct {
-	APIVersion string `json:"v"`
-	token
+// continueToken is a token as clients carry it; its name is in the errors of those
+// that are none.
+type continueToken struct {
+	APIVersion      string `json:"v"`
+	ResourceVersion int64  `json:"rv"`
+	StartKey        string `json:"start"`
 }
 
 func (t token) String() string {
-	b, err := json.Marshal(tokenForm{tokenVersion, t})
+	b, err := json.Marshal(continueToken{tokenVersion, t.Revision, t.After})
 	if err != nil { // a struct of strings and numbers
 		return ""
 	}
@@ -47,21 +51,22 @@ func parseToken(s string) (token, error) {
 	if err != nil {
 		return bad(err.Error())
 	}
-	var f tokenForm
+	var f continueToken
 	if err := json.Unmarshal(b, &f); err != nil {
 		return bad(err.Error())
 	}
 	switch {
 	case f.APIVersion != tokenVersion:
-		return bad("server does not recognize this encoded version \"" + f.APIVersion + "\"")
-	case f.Revision == 0 || f.Revision < -1:
+		return bad("server does not recognize this encoded version " + f.APIVersion)
+	case f.ResourceVersion == 0 || f.ResourceVersion < -1:
 		return token{}, apierrors.NewBadRequest("invalid continue token: " + errToken.Error())
-	case f.After == "":
+	case f.StartKey == "":
 		return bad("encoded start key empty (version meta.k8s.io/v1)")
-	case strings.Contains(f.After, "\x00"), strings.HasPrefix(f.After, "/"), strings.Contains(f.After, ".."):
-		return bad(f.After)
 	}
-	return f.token, nil
+	if key := "/" + strings.TrimPrefix(f.StartKey, "/"); path.Clean(key) != key {
+		return bad(f.StartKey)
+	}
+	return token{f.ResourceVersion, strings.TrimPrefix(f.StartKey, "/")}, nil
 }
 
 // view is the state that a list shows.
@@ -100,7 +105,7 @@ func (c *call) state(kc *cache.Kind, o *metainternal.ListOptions) (*view, error)
 	}
 	rev, err := parseRevision(o.ResourceVersion)
 	if err != nil {
-		return nil, err
+		return nil, apierrors.NewBadRequest("invalid resource version: " + err.Error())
 	}
 	switch {
 	case o.ResourceVersion == "":

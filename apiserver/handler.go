@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -63,6 +64,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		c.query = r.URL.Query()
 	}
 	c.info = request.Parse(r.Method, r.URL.Path, c.query)
+	w.Header()["Cache-Control"] = noCache
 	if g := s.metrics.begin(c); g != nil {
 		defer g.Dec()
 	}
@@ -125,6 +127,7 @@ func (c *call) authenticate() bool {
 	if c.s.impersonator != nil && authn.Impersonates(c.r.Header) {
 		u, constraint, err := c.s.impersonator.Impersonate(c.r, c.attributes())
 		if err != nil {
+			c.w.Header()["X-Content-Type-Options"] = noSniff
 			c.fail(err)
 			return false
 		}
@@ -163,6 +166,7 @@ func (c *call) authorize() bool {
 		c.internalError(err)
 		return false
 	}
+	c.w.Header()["X-Content-Type-Options"] = noSniff
 	c.fail(auth.Forbidden(a, reason))
 	return false
 }
@@ -183,6 +187,15 @@ func (c *call) plainNotFound() {
 	http.Error(c.w, "404 page not found", http.StatusNotFound)
 }
 
+// noInfo is the answer to a path of which nothing can be said (endpoints/filters,
+// WithRequestInfo).
+func (c *call) noInfo() {
+	p := c.info.Path
+	c.code = http.StatusInternalServerError
+	c.w.Header().Del("Cache-Control")
+	http.Error(c.w, fmt.Sprintf("Internal Server Error: %q: failed to create RequestInfo: unable to determine kind and namespace from url, %s", p, p), c.code)
+}
+
 // find resolves the resource; it answers and returns false where there is none.
 func (c *call) find() bool {
 	in := &c.info
@@ -192,12 +205,20 @@ func (c *call) find() bool {
 		c.version, ok = k.ServedAs(gv)
 		ok = ok && (!c.version.Old || c.s.opt.OldVersions)
 	}
-	if !ok || in.BadSpecial {
-		if !c.s.hasGroup(in.Group) {
+	if in.BadSpecial {
+		c.noInfo()
+		return false
+	}
+	if !ok {
+		if !c.s.hasGroup(in.Group) || strings.HasPrefix(in.Path, "//") {
 			c.plainNotFound()
 		} else {
 			c.notFound()
 		}
+		return false
+	}
+	if strings.HasPrefix(in.Path, "//") { // the routes know clean paths alone
+		c.plainNotFound()
 		return false
 	}
 	c.kind = k
@@ -205,7 +226,7 @@ func (c *call) find() bool {
 		return c.findCustom()
 	}
 	// A namespace is its own namespace.
-	if !k.Namespaced && k.GroupResource() == namespaceResource && (in.Name == "" || in.Name == in.Namespace) {
+	if !k.Namespaced && k.GroupResource() == namespaceResource && in.Name == in.Namespace {
 		in.Namespace = ""
 	}
 	if !k.Namespaced && in.Namespace != "" || in.Verb == "proxy" {
@@ -234,10 +255,10 @@ func (c *call) resource() {
 	}
 	in := &c.info
 	if d := c.version.Deprecated; d != "" {
-		c.warn(d)
 		c.deprecated(d)
 	}
 	if c.kind.Custom != nil {
+		c.warnDeprecated()
 		c.custom()
 		return
 	}
@@ -253,6 +274,7 @@ func (c *call) resource() {
 		}
 	}
 	if in.Sub != "" {
+		c.warnDeprecated()
 		c.subresource()
 		return
 	}
@@ -260,6 +282,9 @@ func (c *call) resource() {
 		c.r.Method == http.MethodHead || in.Verb == "" || !c.kind.HasVerb(in.Verb) {
 		c.notAllowed()
 		return
+	}
+	if in.Verb != "deletecollection" { // Kubernetes warns nobody of these
+		c.warnDeprecated()
 	}
 	if !c.negotiate(in.Verb == "list" || in.Verb == "watch") {
 		return
@@ -269,6 +294,13 @@ func (c *call) resource() {
 		return
 	}
 	c.verb()
+}
+
+// warnDeprecated tells that the version is on its way out, where there is a route.
+func (c *call) warnDeprecated() {
+	if d := c.version.Deprecated; d != "" {
+		c.warn(d)
+	}
 }
 
 // verb does what is asked of an object or a collection.
@@ -297,7 +329,8 @@ func (c *call) verb() {
 
 // negotiate finds the form of the answer.
 func (c *call) negotiate(watchable bool) bool {
-	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), watchable, c.kind.Custom == nil)
+	want := request.Route{Watchable: watchable, Custom: c.kind.Custom != nil, Plain: c.kind.Virtual && c.info.Verb == "create"}
+	out, err := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), want)
 	if err != nil {
 		c.fail(err)
 		return false

@@ -25,7 +25,7 @@ func (c *call) debugging() bool {
 	w := coded{c.w, c}
 	switch rest {
 	case "":
-		http.Redirect(w, c.r, "/debug/pprof/", http.StatusMovedPermanently)
+		http.Redirect(w, c.r, "/debug/pprof/", http.StatusFound)
 	case "/profile":
 		pprof.Profile(w, c.r)
 	case "/symbol":

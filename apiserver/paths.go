@@ -27,6 +27,12 @@ var Version = version.Info{
 func (c *call) path() {
 	p := c.info.Path
 	switch {
+	case p == "/" || p == "/index.html":
+		c.index()
+		return
+	case strings.HasPrefix(p, "/version/") && p != "/version/":
+		c.notFound()
+		return
 	case p == "/version" || p == "/version/":
 		c.serverVersion()
 		return
@@ -88,8 +94,8 @@ var checks = func() map[string][]string {
 		"poststarthook/priority-and-fairness-config-consumer", "poststarthook/priority-and-fairness-filter",
 		"poststarthook/storage-object-count-tracker-hook", "poststarthook/start-apiextensions-informers",
 		"poststarthook/start-apiextensions-controllers", "poststarthook/crd-informer-synced",
-		"poststarthook/start-system-namespaces-controller", "poststarthook/start-cluster-authentication-info-controller",
-		"poststarthook/start-kube-apiserver-identity-lease-controller", "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+		"poststarthook/start-system-namespaces-controller", "poststarthook/peer-endpoint-reconciler-controller", "poststarthook/start-cluster-authentication-info-controller",
+		"poststarthook/start-kube-apiserver-identity-lease-controller", "poststarthook/start-kube-apiserver-identity-lease-garbage-collector", "poststarthook/storage-readiness",
 		"poststarthook/start-legacy-token-tracking-controller", "poststarthook/start-service-ip-repair-controllers",
 		"poststarthook/rbac/bootstrap-roles", "poststarthook/scheduling/bootstrap-system-priority-classes",
 		"poststarthook/priority-and-fairness-config-producer", "poststarthook/bootstrap-controller",
@@ -99,7 +105,7 @@ var checks = func() map[string][]string {
 		"poststarthook/apiservice-discovery-controller", "poststarthook/kube-apiserver-autoregistration", "autoregister-completion",
 		"poststarthook/apiservice-openapi-controller", "poststarthook/apiservice-openapiv3-controller",
 	}
-	live := append([]string{"ping", "log", "etcd"}, hooks...)
+	live := append([]string{"ping", "log", "loopback-serving-certificate", "etcd"}, hooks...)
 	ready := append([]string{"ping", "log", "etcd", "etcd-readiness", "informer-sync"}, hooks...)
 	return map[string][]string{"healthz": live, "livez": live, "readyz": append(ready, "shutdown")}
 }()
@@ -109,8 +115,9 @@ func (c *call) health() {
 	name, check, _ := strings.Cut(strings.TrimPrefix(c.info.Path, "/"), "/")
 	all := checks[name]
 	c.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	c.w.Header().Set("X-Content-Type-Options", "nosniff")
-	if check != "" {
+	if c.info.Path == "/"+name {
+		c.w.Header()["X-Content-Type-Options"] = noSniff
+	} else {
 		if !slices.Contains(all, check) {
 			c.plainNotFound()
 			return

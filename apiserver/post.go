@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"skiff.dev/skiff/apiserver/objects"
 	"skiff.dev/skiff/kinds"
@@ -30,6 +31,19 @@ func (s *Server) post(ctx context.Context, r *objects.Request, in runtime.Object
 		}
 		return row.Create(ctx, e.Object, in)
 	}
+	if req, ok := in.(*authenticationv1.TokenRequest); ok { // it is the answer, too
+		if err := objects.InNamespace(r, req); err != nil {
+			return nil, err
+		}
+		if req.Spec.ExpirationSeconds == nil {
+			req.Spec.ExpirationSeconds = ptr.To[int64](tokenSeconds)
+		}
+		own, err := s.engine.OwnView(r, r.Kind.Subresources[r.Sub].Kind, req, o.FieldManager)
+		if err != nil {
+			return nil, err
+		}
+		in = own
+	}
 	posted, err := s.engine.Post(ctx, r, r.Kind.Subresources[r.Sub].Kind, in, o)
 	if err != nil {
 		return nil, err
@@ -45,13 +59,14 @@ func (s *Server) post(ctx context.Context, r *objects.Request, in runtime.Object
 	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "create")
 }
 
+// tokenSeconds are how long a token lasts that does not say so (the default of
+// authentication.k8s.io/v1).
+const tokenSeconds = 60 * 60
+
 func success() *metav1.Status { return &metav1.Status{Status: metav1.StatusSuccess} }
 
 // bind gives a pod its node (core/pod/storage, BindingREST).
 func (s *Server) bind(ctx context.Context, r *objects.Request, b *corev1.Binding, posted *objects.Posted, o *metav1.CreateOptions) (runtime.Object, error) {
-	if b.Name == "" {
-		b.Name = r.Name
-	}
 	if b.Name != r.Name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}

@@ -40,16 +40,16 @@ func (c *call) get() {
 		c.fail(err)
 		return
 	}
-	e, err := c.s.engine.Get(c.ctx(), c.req())
-	if err != nil {
-		c.fail(err)
-		return
-	}
 	if o.ResourceVersion != "" {
 		if err := c.notOlder(c.ctx(), o.ResourceVersion); err != nil {
 			c.fail(err)
 			return
 		}
+	}
+	e, err := c.s.engine.Get(c.ctx(), c.req())
+	if err != nil {
+		c.fail(err)
+		return
 	}
 	c.entry(http.StatusOK, e)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"skiff.dev/skiff/apiserver/cache"
+	"skiff.dev/skiff/apiserver/request"
 	"skiff.dev/skiff/codec"
 )
 
@@ -22,8 +23,8 @@ var statusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 // fail answers with an error as a Status.
 func (c *call) fail(err error) {
 	status := statusOf(c.overdue(err))
-	out, nerr := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), false, true)
-	if nerr != nil || out.As == "Table" {
+	out, nerr := c.s.accepted.Negotiate(c.r.Header.Get("Accept"), request.Route{Plain: true})
+	if nerr != nil {
 		out.Media = codec.JSON
 	}
 	if d := status.Details; d != nil && d.RetryAfterSeconds > 0 {
@@ -110,14 +111,16 @@ func (c *call) body(code int, media codec.Media, gvk schema.GroupVersionKind, bo
 func (c *call) head(contentType string) {
 	h := c.w.Header()
 	h["Content-Type"] = []string{contentType}
-	h["Cache-Control"] = noCache
 	if len(c.warnings) > 0 {
 		h["Warning"] = append(h["Warning"], warningHeaders(c.warnings)...)
 		c.warnings = nil
 	}
 }
 
-var noCache = []string{"no-cache, private"}
+var (
+	noCache = []string{"no-cache, private"} // on every answer; discovery has its own
+	noSniff = []string{"nosniff"}
+)
 
 // entry answers with an object of the cache.
 func (c *call) entry(code int, e *cache.Entry) {

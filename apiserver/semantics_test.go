@@ -68,7 +68,7 @@ func TestListSemantics(t *testing.T) {
 		{"resourceVersionMatch=Exact&resourceVersion=0", 422, invalid + "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""},
 		{"resourceVersionMatch=Maybe&resourceVersion=1", 422, invalid + "resourceVersionMatch: Unsupported value: \"Maybe\": supported values: \"Exact\", \"NotOlderThan\", \"\""},
 		{"sendInitialEvents=true", 422, invalid + "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"},
-		{"resourceVersion=x", 500, `resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax`},
+		{"resourceVersion=x", 400, `invalid resource version: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax`},
 		{"resourceVersion=999999999", 504, "Timeout: Too large resource version: 999999999, current: "},
 	} {
 		code, got, _ := list(c.query)

@@ -20,11 +20,12 @@ func (c *call) subresource() {
 	in := &c.info
 	row, ok := c.kind.Subresources[in.Sub]
 	h := c.s.opt.Subresources[in.Sub]
-	if !ok || in.Rest != "" && in.Rest != "/" && h == nil {
+	proxy := h != nil && in.Sub == "proxy" // takes any path and method
+	if !ok || in.Rest != "" && in.Rest != "/" && !proxy {
 		c.notFound()
 		return
 	}
-	if !slices.Contains(row.Verbs, in.Verb) || c.r.Method == http.MethodHead && h == nil {
+	if !proxy && (c.r.Method == http.MethodHead || !slices.Contains(row.Verbs, in.Verb)) || proxy && in.Verb != "" && !slices.Contains(row.Verbs, in.Verb) {
 		c.notAllowed()
 		return
 	}

@@ -44,12 +44,15 @@ func (c *call) transformed(code int, e *cache.Entry) {
 		}
 		c.object(code, c.metaKind("PartialObjectMetadata"), partial(c.kind, obj))
 	default:
-		c.fail(notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + c.goType(false) + ")"))
+		c.fail(c.noList())
 	}
 }
 
 // goType is the Go type that Kubernetes' messages name.
 func (c *call) goType(list bool) string {
+	if c.kind.Custom != nil {
+		return "*unstructured.UnstructuredList"
+	}
 	kind := c.kind.Kind
 	if list {
 		kind = c.kind.List
@@ -59,6 +62,14 @@ func (c *call) goType(list bool) string {
 		group = "core"
 	}
 	return "*" + group + "." + kind
+}
+
+// noList refuses to show one object as a list.
+func (c *call) noList() error {
+	if c.kind.Custom != nil {
+		return plainError("content is not a list")
+	}
+	return notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + c.goType(false) + ")")
 }
 
 func notAcceptable(message string) error {

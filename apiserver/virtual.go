@@ -37,7 +37,12 @@ func (c *call) virtual() {
 		c.notAllowed()
 		return
 	}
-	obj, err := c.hub(metav1.FieldValidationWarn)
+	o, err := c.createOptions()
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	obj, err := c.hub(o.FieldValidation)
 	if err != nil {
 		c.fail(err)
 		return
@@ -71,7 +76,10 @@ func (c *call) virtual() {
 // answer admits a question and answers it.
 func (s *Server) answer(ctx context.Context, c *call, in kinds.Object) (runtime.Object, error) {
 	r := c.req()
-	in = s.engine.Own(r, in, c.query.Get("fieldManager"))
+	in, err := s.engine.Own(r, in, c.query.Get("fieldManager"))
+	if err != nil {
+		return nil, err
+	}
 	var o metav1.CreateOptions
 	if err := c.decodeQuery(&o); err != nil {
 		return nil, err

@@ -154,6 +154,9 @@ type Custom struct {
 	ReplicasPaths map[string][]string
 	// Trim forgets what was compiled and not used since the last Trim.
 	Trim func()
+	// ValidateUpdate is the row's ValidateUpdate, or with sub "status" that of the
+	// status; warn is told what is wrong and was so before. It may be nil.
+	ValidateUpdate func(sub string, obj, old Object, warn func(string)) field.ErrorList
 	// Rows are the kinds of all served versions of the definition.
 	Rows func() []*Kind
 	// Convert gives an object of any version of the definition another version.

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/version"
 
 	"skiff.dev/skiff/apiserver/callout"
@@ -172,13 +173,21 @@ func (d *Definition) row(c *crd, v *apiextensionsv1.CustomResourceDefinitionVers
 		judge.status = v.Subresources.Status != nil
 	}
 	k.PrepareCreate, k.PrepareUpdate = judge.prepareCreate, judge.prepareUpdate
-	k.Validate, k.ValidateUpdate = judge.create, judge.update
+	k.Validate = judge.create
+	k.ValidateUpdate = func(o, old kinds.Object) field.ErrorList { return judge.update(o, old, nil) }
+	k.Custom.ValidateUpdate = func(sub string, o, old kinds.Object, warn func(string)) field.ErrorList {
+		if sub == "status" {
+			return judge.updateStatus(o, old, warn)
+		}
+		return judge.update(o, old, warn)
+	}
 	k.Subresources = map[string]kinds.Subresource{}
 	if judge.status {
 		k.Subresources["status"] = kinds.Subresource{
-			Verbs:         []string{"get", "patch", "update"},
-			PrepareUpdate: judge.prepareStatus, ValidateUpdate: judge.updateStatus,
-			Reset: []string{"metadata", "spec"},
+			Verbs:          []string{"get", "patch", "update"},
+			PrepareUpdate:  judge.prepareStatus,
+			ValidateUpdate: func(o, old kinds.Object) field.ErrorList { return judge.updateStatus(o, old, nil) },
+			Reset:          []string{"metadata", "spec"},
 		}
 	}
 	if judge.scale != nil {

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/common"
+	"k8s.io/apiserver/pkg/warning"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/dynamic"
@@ -101,10 +102,11 @@ func (j *judge) create(o kinds.Object) field.ErrorList {
 	errs = append(errs, j.scaleStatus(m)...)
 	errs = append(errs, schemaobjectmeta.Validate(nil, m, r.structural, false)...)
 	errs = append(errs, structurallisttype.ValidateListSetsAndMaps(nil, r.structural, m)...)
-	return r.judgeCEL(errs, m, nil)
+	return r.judgeCEL(errs, m, nil, nil)
 }
 
-func (j *judge) update(o, old kinds.Object) field.ErrorList {
+// update tells warn, which may be nil, what the rules find wrong that was so before.
+func (j *judge) update(o, old kinds.Object, warn func(string)) field.ErrorList {
 	r, m, was, errs := j.both(o, old)
 	if errs != nil {
 		return errs
@@ -117,10 +119,10 @@ func (j *judge) update(o, old kinds.Object) field.ErrorList {
 	if len(structurallisttype.ValidateListSetsAndMaps(nil, r.structural, was)) == 0 {
 		errs = append(errs, structurallisttype.ValidateListSetsAndMaps(nil, r.structural, m)...)
 	}
-	return r.judgeCEL(errs, m, was, cel.WithRatcheting(correlated))
+	return r.judgeCEL(errs, m, was, warn, cel.WithRatcheting(correlated))
 }
 
-func (j *judge) updateStatus(o, old kinds.Object) field.ErrorList {
+func (j *judge) updateStatus(o, old kinds.Object, warn func(string)) field.ErrorList {
 	r, m, was, errs := j.both(o, old)
 	if errs != nil {
 		return errs
@@ -139,7 +141,7 @@ func (j *judge) updateStatus(o, old kinds.Object) field.ErrorList {
 			errs = append(errs, now...)
 		}
 	}
-	return r.judgeCEL(errs, m, was, cel.WithRatcheting(correlated))
+	return r.judgeCEL(errs, m, was, warn, cel.WithRatcheting(correlated))
 }
 
 func (j *judge) both(o, old kinds.Object) (r *ruleset, m, was map[string]any, errs field.ErrorList) {
@@ -158,7 +160,7 @@ func (j *judge) both(o, old kinds.Object) (r *ruleset, m, was map[string]any, er
 
 // judgeCEL adds what the schema's rules say, unless the object is too wrong for
 // them.
-func (r *ruleset) judgeCEL(errs field.ErrorList, m, old map[string]any, options ...cel.Option) field.ErrorList {
+func (r *ruleset) judgeCEL(errs field.ErrorList, m, old map[string]any, warn func(string), options ...cel.Option) field.ErrorList {
 	if r.cel == nil {
 		return errs
 	}
@@ -172,9 +174,18 @@ func (r *ruleset) judgeCEL(errs field.ErrorList, m, old map[string]any, options 
 	if old != nil {
 		was = old
 	}
-	more, _ := r.cel.Validate(context.Background(), nil, r.structural, m, was, celconfig.RuntimeCELCostBudget, options...)
+	ctx := context.Background()
+	if warn != nil {
+		ctx = warning.WithWarningRecorder(ctx, recorder(warn))
+	}
+	more, _ := r.cel.Validate(ctx, nil, r.structural, m, was, celconfig.RuntimeCELCostBudget, options...)
 	return append(errs, more...)
 }
+
+// recorder takes the warnings of rules.
+type recorder func(string)
+
+func (r recorder) AddWarning(_, text string) { r(text) }
 
 func (j *judge) scaleSpec(m map[string]any) field.ErrorList {
 	if j.scale == nil {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff.dev/skiff/kinds"
 	"skiff.dev/skiff/kinds/dynamic"
@@ -25,7 +26,7 @@ func scaleRow(j *judge) kinds.Subresource {
 	path := j.scale.SpecReplicasPath
 	return kinds.Subresource{
 		Verbs: []string{"get", "patch", "update"}, Kind: scaleKind,
-		PrepareUpdate: j.prepareUpdate, ValidateUpdate: j.update,
+		PrepareUpdate: j.prepareUpdate, ValidateUpdate: func(o, old kinds.Object) field.ErrorList { return j.update(o, old, nil) },
 		Get: func(o kinds.Object) (runtime.Object, error) {
 			s, found, err := j.scaleOf(o)
 			if err == nil && !found {

@@ -1,42 +1,20 @@
 package discovery
 
 import (
-	"mime"
 	"net/http"
-	"strings"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// wantsAggregated returns the version of apidiscovery.k8s.io that a request
-// prefers, "" where it asks for the old form.
-func wantsAggregated(accept []string) string {
-	for _, clause := range strings.Split(strings.Join(accept, ","), ",") {
-		media, params, err := mime.ParseMediaType(clause)
-		if err != nil {
-			continue
-		}
-		json := media == "application/json" || media == "application/*" || media == "*/*"
-		if params["g"] != apidiscoveryv2.GroupName || params["as"] != "APIGroupDiscoveryList" {
-			if json {
-				return "" // the client prefers the old form to what follows
-			}
-			continue
-		}
-		if v := params["v"]; json && (v == "v2" || v == "v2beta1") {
-			return v
-		}
-	}
-	return ""
-}
+// aggregatedForm is how clients ask for the aggregated form of a root.
+const aggregatedForm = ";g=" + apidiscoveryv2.GroupName + ";v=v2;as=APIGroupDiscoveryList"
 
-func (d *documents) serveAggregated(w http.ResponseWriter, r *http.Request, root, version string) {
-	media := "application/json;g=" + apidiscoveryv2.GroupName + ";v=" + version + ";as=APIGroupDiscoveryList"
+func (d *documents) serveAggregated(w http.ResponseWriter, r *http.Request, root, media string) {
 	d.writeAs(w, r, "/"+root, media, func() runtime.Object {
 		list := d.aggregated(root == "api")
-		list.APIVersion = apidiscoveryv2.GroupName + "/" + version
+		list.APIVersion = apidiscoveryv2.SchemeGroupVersion.String()
 		return list
 	})
 }
@@ -65,6 +43,9 @@ func (d *documents) aggregated(core bool) *apidiscoveryv2.APIGroupDiscoveryList 
 }
 
 func aggregatedResource(group, version string, f form) apidiscoveryv2.APIResourceDiscovery {
+	if f.Custom == nil { // what is served by Kubernetes itself says so once, above
+		group, version = "", ""
+	}
 	r := apidiscoveryv2.APIResourceDiscovery{
 		Resource: f.Resource, SingularResource: f.Singular, Scope: apidiscoveryv2.ScopeCluster,
 		ResponseKind: &metav1.GroupVersionKind{Group: group, Version: version, Kind: f.kind},

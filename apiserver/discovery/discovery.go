@@ -170,17 +170,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	root := len(parts) == 1
-	if !(root && parts[0] == "apis") && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		writeStatus(w, r, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource")
+	if root && parts[0] == "api" && !reads(w, r) {
 		return
 	}
 	d := h.documents()
 	if root {
-		if form := wantsAggregated(r.Header.Values("Accept")); form != "" {
+		if form, _ := negotiate(r.Header.Values("Accept"), true); strings.HasSuffix(form, aggregatedForm) {
 			d.serveAggregated(w, r, parts[0], form)
 			return
 		}
-		w.Header().Add("Vary", "Accept")
 	}
 	d.serve(w, r, parts)
+}
+
+// reads tells whether the method is GET; it answers the others. The documents of
+// /apis and of groups are answered to any method, as they are in Kubernetes.
+func reads(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet {
+		return true
+	}
+	writeStatus(w, r, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource")
+	return false
 }

@@ -182,9 +182,10 @@ func TestNegotiation(t *testing.T) {
 func FuzzAccept(f *testing.F) {
 	f.Add("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,*/*", "/apis/apps/v1/")
 	h := New(Options{Table: kinds.NewTable()})
-	f.Fuzz(func(_ *testing.T, accept, path string) {
-		wantsAggregated([]string{accept})
-		negotiate([]string{accept})
+	f.Fuzz(func(t *testing.T, accept, path string) {
+		if media, refusal := negotiate([]string{accept}, true); (media == "") != (refusal != nil) {
+			t.Errorf("%q: %q and %v", accept, media, refusal)
+		}
 		if Handles(path) {
 			h.documents()
 		}

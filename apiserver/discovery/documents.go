@@ -54,6 +54,9 @@ func (d *documents) serve(w http.ResponseWriter, r *http.Request, parts []string
 	}
 	for i := range g.versions {
 		if v := &g.versions[i]; v.version == parts[1] {
+			if !reads(w, r) {
+				return
+			}
 			d.write(w, r, path+"/"+v.version, func() runtime.Object { return resourceList(name, v) })
 			return
 		}

@@ -4,10 +4,11 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
 	"strings"
 
+	"github.com/munnerz/goautoneg"
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -19,34 +20,50 @@ const (
 	mediaProto = "application/vnd.kubernetes.protobuf"
 )
 
-// negotiate picks the media type of a plain document; JSON is the default, "" is
-// the answer to a client that takes none of ours.
-func negotiate(accept []string) string {
+const mediaTypes = mediaJSON + ", " + mediaYAML + ", " + mediaProto
+
+// negotiate picks the media type of a document by the client's preference, JSON
+// where it has none; with root also that of the aggregated form. Without one
+// that fits it is "", and refusal is the Status to answer.
+func negotiate(accept []string, root bool) (media string, refusal *metav1.Status) {
 	all := strings.TrimSpace(strings.Join(accept, ","))
 	if all == "" {
-		return mediaJSON
+		return mediaJSON, nil
 	}
-	for _, clause := range strings.Split(all, ",") {
-		media, params, err := mime.ParseMediaType(clause)
-		if err != nil || params["as"] != "" {
-			continue
-		}
+	routed := false
+	for _, clause := range goautoneg.ParseAccept(all) {
+		media := clause.Type + "/" + clause.SubType
 		switch media {
 		case mediaJSON, mediaYAML, mediaProto:
-			return media
-		case "application/*", "*/*":
-			return mediaJSON
+			routed = true
+		case "*/*":
+			routed, media = true, mediaJSON
+		case "application/*":
+			media = mediaJSON
+		default:
+			continue
+		}
+		p := clause.Params
+		switch {
+		case p["as"] == "" && p["g"] == "" && p["v"] == "":
+			return media, nil
+		case root && p["as"] == "APIGroupDiscoveryList" && p["g"] == apidiscoveryv2.GroupName && p["v"] == "v2":
+			return media + aggregatedForm, nil
 		}
 	}
-	return ""
+	refusal = &metav1.Status{Reason: metav1.StatusReasonNotAcceptable, Message: "only the following media types are accepted: " + mediaTypes}
+	if !routed {
+		refusal.Details, refusal.Message = &metav1.StatusDetails{}, "406: Not Acceptable\n\nAvailable representations: "+mediaTypes
+	}
+	return "", refusal
 }
 
 // write answers with the document of path, which make makes the first time, in the
 // media type that the request prefers.
 func (d *documents) write(w http.ResponseWriter, r *http.Request, path string, make func() runtime.Object) {
-	media := negotiate(r.Header.Values("Accept"))
-	if media == "" {
-		http.Error(w, "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf", http.StatusNotAcceptable)
+	media, refusal := negotiate(r.Header.Values("Accept"), false)
+	if refusal != nil {
+		refuse(w, http.StatusNotAcceptable, refusal)
 		return
 	}
 	d.writeAs(w, r, path, media, make)
@@ -56,7 +73,8 @@ func (d *documents) writeAs(w http.ResponseWriter, r *http.Request, path, media 
 	k := key{path, media}
 	v, ok := d.cache.Load(k)
 	if !ok {
-		e, err := encode(make(), media)
+		plain, _, _ := strings.Cut(media, ";")
+		e, err := encode(make(), plain)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -82,7 +100,7 @@ func (d *documents) writeAs(w http.ResponseWriter, r *http.Request, path, media 
 func encode(o runtime.Object, media string) (*encoded, error) {
 	if media == mediaProto {
 		body, err := encodeProto(o)
-		return &encoded{body: body}, err
+		return &encoded{body: body, etag: etagOf(body)}, err
 	}
 	body, err := json.Marshal(o)
 	if err != nil {
@@ -90,10 +108,12 @@ func encode(o runtime.Object, media string) (*encoded, error) {
 	}
 	if media == mediaYAML {
 		body, err = yaml.JSONToYAML(body)
-		return &encoded{body: body}, err
+		return &encoded{body: body, etag: etagOf(body)}, err
 	}
-	return &encoded{body: append(body, '\n'), etag: fmt.Sprintf("%q", fmt.Sprintf("%X", sha512.Sum512(body)))}, nil
+	return &encoded{body: append(body, '\n'), etag: etagOf(body)}, nil
 }
+
+func etagOf(body []byte) string { return fmt.Sprintf("\"%X\"", sha512.Sum512(body)) }
 
 // encodeProto writes the envelope of Kubernetes' protobuf: a magic number and a
 // runtime.Unknown with the object in it.
@@ -119,8 +139,14 @@ func encodeProto(o runtime.Object) ([]byte, error) {
 }
 
 func writeStatus(w http.ResponseWriter, _ *http.Request, code int, reason metav1.StatusReason, message string) {
-	body, err := json.Marshal(&metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
-		Code: int32(code), Reason: reason, Message: message, Details: &metav1.StatusDetails{}})
+	refuse(w, code, &metav1.Status{Reason: reason, Message: message, Details: &metav1.StatusDetails{}})
+}
+
+// refuse answers with a failure.
+func refuse(w http.ResponseWriter, code int, s *metav1.Status) {
+	s.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	s.Status, s.Code = metav1.StatusFailure, int32(code)
+	body, err := json.Marshal(s)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -66,9 +68,23 @@ func (e *Engine) Create(ctx context.Context, r *Request, obj kinds.Object, o *me
 	}
 }
 
-// Own notes the fields of an object that is answered, not stored.
-func (e *Engine) Own(r *Request, obj kinds.Object, manager string) kinds.Object {
-	return e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(manager, r.Agent))
+// Own notes the fields of an object that is answered, not stored, once it is cleared
+// of what clients may not say.
+func (e *Engine) Own(r *Request, obj kinds.Object, manager string) (kinds.Object, error) {
+	wipe(obj)
+	if err := ensureNamespace(r, obj); err != nil {
+		return nil, err
+	}
+	return e.Owners.Update(r.Kind, r.Version, r.Sub, r.Kind.New(), obj, managerName(manager, r.Agent)), nil
+}
+
+// OwnView is Own for what is posted to a subresource.
+func (e *Engine) OwnView(r *Request, gvk schema.GroupVersionKind, view runtime.Object, manager string) (runtime.Object, error) {
+	out, err := e.Owners.View(gvk, r.Sub, view, managerName(manager, r.Agent))
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return out, nil
 }
 
 // createOnce gives the object its identity and stores it.
@@ -253,9 +269,13 @@ func ensureNamespace(r *Request, obj kinds.Object) error {
 	case have == "" || want == "":
 		obj.SetNamespace(want)
 	default:
-		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		return errNamespace()
 	}
 	return nil
+}
+
+func errNamespace() error {
+	return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 }
 
 // dedupOwners removes repeated owner references and says so (endpoints/handlers,

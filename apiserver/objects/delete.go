@@ -35,6 +35,9 @@ func (e *Engine) Delete(ctx context.Context, r *Request, o *metav1.DeleteOptions
 	if err != nil {
 		return Deletion{}, err
 	}
+	if err := segment(r.Name); err != nil {
+		return Deletion{}, err
+	}
 	if o == nil {
 		o = &metav1.DeleteOptions{}
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -110,10 +111,25 @@ func (e *Engine) of(r *Request) (*cache.Kind, error) {
 	return nil, apierrors.NewMethodNotSupported(r.Kind.GroupResource(), "get")
 }
 
+// segment refuses a name that is no part of a path (registry/generic,
+// NamespaceKeyFunc).
+func segment(name string) error {
+	if name == "" {
+		return apierrors.NewBadRequest("Name parameter required.")
+	}
+	if msgs := content.IsPathSegmentName(name); len(msgs) > 0 {
+		return apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", name, strings.Join(msgs, ";")))
+	}
+	return nil
+}
+
 // Get returns the newest state of an object.
 func (e *Engine) Get(ctx context.Context, r *Request) (*cache.Entry, error) {
 	kc, err := e.of(r)
 	if err != nil {
+		return nil, err
+	}
+	if err := segment(r.Name); err != nil {
 		return nil, err
 	}
 	if err := e.Cache.Fresh(ctx); err != nil {

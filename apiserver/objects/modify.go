@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,6 +33,9 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 	if err != nil {
 		return err
 	}
+	if err := segment(r.Name); err != nil {
+		return err
+	}
 	var fresh freshness
 	for {
 		shown := e.Cache.Revision()
@@ -44,11 +48,11 @@ func (e *Engine) Modify(ctx context.Context, r *Request, m Modification) error {
 				return apierrors.NewNotFound(resourceOf(r), r.Name)
 			}
 			if m.UID != "" && m.UID != old.Object.GetUID() {
-				return preconditionError(r, false, fmt.Sprintf(
+				return preconditionError(r, m.Options != nil && dryRun(m.Options.DryRun), fmt.Sprintf(
 					"Precondition failed: UID in precondition: %v, UID in object meta: %v", m.UID, old.Object.GetUID()))
 			}
 			if m.ResourceVersion != "" && m.ResourceVersion != old.Object.GetResourceVersion() {
-				return preconditionError(r, false, fmt.Sprintf(
+				return preconditionError(r, m.Options != nil && dryRun(m.Options.DryRun), fmt.Sprintf(
 					"Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", m.ResourceVersion, old.Object.GetResourceVersion()))
 			}
 			obj := old.Object.DeepCopyObject().(kinds.Object)
@@ -89,7 +93,23 @@ type Posted struct {
 func (e *Engine) Post(ctx context.Context, r *Request, gvk schema.GroupVersionKind, view runtime.Object, o *metav1.CreateOptions) (*Posted, error) {
 	a := e.admission(r, admission.Create, nil, nil, o, dryRun(o.DryRun))
 	a.View, a.ViewKind = view, gvk
+	if err := InNamespace(r, view); err != nil {
+		return nil, err
+	}
 	return &Posted{e, r, a}, e.mutate(ctx, r, a)
+}
+
+// InNamespace refuses a view that says to be of another namespace.
+func InNamespace(r *Request, view runtime.Object) error {
+	m, err := meta.Accessor(view)
+	if err != nil {
+		return nil // no object of its own
+	}
+	if ns := m.GetNamespace(); ns != "" && ns != r.Namespace {
+		return errNamespace()
+	}
+	m.SetNamespace(r.Namespace)
+	return nil
 }
 
 // Stream is Post for what a stream or a proxy to parent was asked for.

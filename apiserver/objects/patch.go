@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -221,6 +222,11 @@ func (p *patcher) apply(old *cache.Entry) (kinds.Object, error) {
 		form := codec.New(p.r.Kind, v)
 		if runtime.DefaultUnstructuredConverter.FromUnstructured(doc, form) == nil {
 			p.remark(form)
+		}
+	}
+	if rv, ok, _ := unstructured.NestedString(doc, "metadata", "resourceVersion"); ok && rv != "" && old != nil {
+		if _, err := strconv.ParseUint(rv, 10, 64); err != nil {
+			return nil, err
 		}
 	}
 	live := p.r.Kind.New()

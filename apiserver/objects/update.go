@@ -89,6 +89,9 @@ func (e *Engine) change(ctx context.Context, r *Request, c *change) (*cache.Entr
 	if r.Kind.Namespaced && r.Namespace == "" {
 		return nil, false, apierrors.NewBadRequest("Namespace parameter required.")
 	}
+	if err := segment(r.Name); err != nil {
+		return nil, false, err
+	}
 	var fresh freshness
 	reserved := 0
 	for {
@@ -278,6 +281,7 @@ func (e *Engine) createByChange(ctx context.Context, kc *cache.Kind, r *Request,
 		return nil, err
 	}
 	wipeKeepUID(obj)
+	obj.SetResourceVersion("") // what a client took for the object's is not the new one's
 	entry, err := e.createOnce(ctx, kc, r, obj, a, c.dry)
 	if apierrors.IsAlreadyExists(err) && kc.Get(r.Namespace, r.Name) != nil {
 		return nil, errConflict
@@ -336,6 +340,9 @@ func (e *Engine) beforeUpdate(r *Request, obj, old kinds.Object, quiet bool) err
 		prepare, validate = sub.PrepareUpdate, sub.ValidateUpdate
 	} else if r.Version != nil && r.Version.Validate != nil {
 		validate = r.Version.Validate
+	}
+	if k.Custom != nil && k.Custom.ValidateUpdate != nil && validate != nil {
+		validate = func(obj, old kinds.Object) field.ErrorList { return k.Custom.ValidateUpdate(r.Sub, obj, old, r.warn) }
 	}
 	obj.SetGeneration(old.GetGeneration())
 	if prepare != nil {

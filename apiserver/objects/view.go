@@ -25,11 +25,14 @@ func (e *Engine) UpdateView(ctx context.Context, r *Request, row *kinds.Subresou
 	if o == nil {
 		o = &metav1.UpdateOptions{}
 	}
+	if err := identifyView(r, view); err != nil {
+		return nil, err
+	}
 	manager := managerName(o.FieldManager, r.Agent)
 	entry, _, err := e.change(ctx, r, &change{
 		options: o, dry: dryRun(o.DryRun),
 		view: func(old *cache.Entry) (*viewWrite, error) {
-			w, err := e.beginView(r, row, old)
+			w, err := e.beginView(r, row, old, dryRun(o.DryRun))
 			if err != nil {
 				return nil, err
 			}
@@ -50,7 +53,7 @@ func (e *Engine) PatchView(ctx context.Context, r *Request, row *kinds.Subresour
 		options: &metav1.UpdateOptions{DryRun: o.DryRun, FieldManager: o.FieldManager, FieldValidation: o.FieldValidation},
 		dry:     dryRun(o.DryRun),
 		view: func(old *cache.Entry) (*viewWrite, error) {
-			w, err := e.beginView(r, row, old)
+			w, err := e.beginView(r, row, old, dryRun(o.DryRun))
 			if err != nil {
 				return nil, err
 			}
@@ -79,9 +82,10 @@ type viewWrite struct {
 	// next is the view as it shall be, after set; manager wrote it.
 	next    runtime.Object
 	manager string
+	dry     bool
 }
 
-func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry) (*viewWrite, error) {
+func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry, dry bool) (*viewWrite, error) {
 	begin := row.Get
 	if row.Base != nil {
 		begin = row.Base
@@ -90,7 +94,7 @@ func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	w := &viewWrite{e: e, r: r, row: row, old: old, live: bare(live)}
+	w := &viewWrite{e: e, r: r, row: row, old: old, live: bare(live), dry: dry}
 	scale, ok, err := e.Owners.Scale(r.Kind, r.Version, old.Object, w.live, row.Kind)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
@@ -101,9 +105,21 @@ func (e *Engine) beginView(r *Request, row *kinds.Subresource, old *cache.Entry)
 	return w, nil
 }
 
-// check compares the view's identity with the request's.
-func (w *viewWrite) check(m metav1.Object) error {
-	r := w.r
+// identifyView compares what a view says to be with what the request is for, before the
+// parent is looked for, and completes it.
+func identifyView(r *Request, view runtime.Object) error {
+	m, err := meta.Accessor(view)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	if err := named(r, m); err != nil {
+		return err
+	}
+	m.SetNamespace(r.Namespace)
+	return nil
+}
+
+func named(r *Request, m metav1.Object) error {
 	if m.GetName() == "" {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", r.Name))
 	}
@@ -111,10 +127,19 @@ func (w *viewWrite) check(m metav1.Object) error {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", m.GetName(), r.Name))
 	}
 	if ns := m.GetNamespace(); ns != "" && ns != r.Namespace {
-		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		return errNamespace()
+	}
+	return nil
+}
+
+// check compares the view's identity with the request's.
+func (w *viewWrite) check(m metav1.Object) error {
+	r := w.r
+	if err := named(r, m); err != nil {
+		return err
 	}
 	if uid := m.GetUID(); uid != "" && uid != w.old.Object.GetUID() {
-		return preconditionError(r, false, fmt.Sprintf(
+		return preconditionError(r, w.dry, fmt.Sprintf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, w.old.Object.GetUID()))
 	}
 	return nil

@@ -79,6 +79,24 @@ func (s *Scale) Parent(view runtime.Object) ([]metav1.ManagedFieldsEntry, error)
 	return s.handler.ToParent(acc.GetManagedFields())
 }
 
+// View notes on a new object of gvk, posted to the subresource sub, whose fields are
+// set by manager.
+func (m *Manager) View(gvk schema.GroupVersionKind, sub string, view runtime.Object, manager string) (runtime.Object, error) {
+	if m.once.Do(m.load); m.err != nil {
+		return nil, m.err
+	}
+	c := viewConverter{gvk, m.scheme}
+	fm, err := managedfields.NewDefaultFieldManager(m.types, c, c, c, gvk, gvk.GroupVersion(), sub, nil)
+	if err != nil {
+		return nil, err
+	}
+	empty, err := c.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	return bare(fm.UpdateNoErrors(empty, named(view, gvk), manager)), nil
+}
+
 func named(obj runtime.Object, gvk schema.GroupVersionKind) runtime.Object {
 	c := codec.Shallow(obj)
 	c.GetObjectKind().SetGroupVersionKind(gvk)

@@ -52,8 +52,8 @@ func FuzzNegotiate(f *testing.F) {
 	f.Add("*/*;q=x, ;;")
 	f.Fuzz(func(t *testing.T, accept string) {
 		var a Accepted
-		first, err := a.Negotiate(accept, true, true)
-		again, err2 := a.Negotiate(accept, true, true)
+		first, err := a.Negotiate(accept, Route{Watchable: true})
+		again, err2 := a.Negotiate(accept, Route{Watchable: true})
 		if (err == nil) != (err2 == nil) || first != again {
 			t.Errorf("%q is read in two ways", accept)
 		}

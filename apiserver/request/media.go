@@ -57,23 +57,32 @@ type Accepted struct {
 	n atomic.Int32
 }
 
+// Route is what a route can answer.
+type Route struct {
+	// Watchable routes can stream.
+	Watchable bool
+	// Custom routes serve kinds that users define: they have no protobuf, save that
+	// of their metadata alone.
+	Custom bool
+	// Plain routes have no Tables and no metadata alone: reviews, and errors.
+	Plain bool
+}
+
 type acceptedKey struct {
-	header   string
-	watch    bool
-	protobuf bool
+	header string
+	route  Route
 }
 
 // maxAccepted bounds the cache; other headers are parsed each time.
 const maxAccepted = 512
 
-// Negotiate finds the form for an Accept header. watchable says that the route
-// can stream, protobuf that its kind has such a form.
-func (a *Accepted) Negotiate(header string, watchable, protobuf bool) (Output, error) {
-	key := acceptedKey{header, watchable, protobuf}
+// Negotiate finds the form for an Accept header.
+func (a *Accepted) Negotiate(header string, r Route) (Output, error) {
+	key := acceptedKey{header, r}
 	if v, ok := a.m.Load(key); ok {
 		return v.(Output), nil
 	}
-	out, err := negotiate(header, watchable, protobuf)
+	out, err := negotiate(header, r)
 	if err == nil && a.n.Load() < maxAccepted {
 		a.n.Add(1)
 		a.m.Store(key, out)
@@ -81,13 +90,13 @@ func (a *Accepted) Negotiate(header string, watchable, protobuf bool) (Output, e
 	return out, err
 }
 
-func negotiate(header string, watchable, protobuf bool) (Output, error) {
+func negotiate(header string, r Route) (Output, error) {
 	if header == "" {
 		return Output{}, nil
 	}
-	if !routed(header) {
+	if !r.Custom && !routed(header) { // custom kinds are not routed by what they produce
 		types := plainTypes
-		if watchable {
+		if r.Watchable {
 			types += ", " + streamTypes
 		}
 		return Output{}, &MediaError{Code: 406, Reason: metav1.StatusReasonNotAcceptable, Routed: true,
@@ -95,11 +104,8 @@ func negotiate(header string, watchable, protobuf bool) (Output, error) {
 	}
 	for _, clause := range goautoneg.ParseAccept(header) {
 		for _, x := range media {
-			if x.m == codec.Protobuf && !protobuf {
-				continue
-			}
 			if clause.Type == "application" && (clause.SubType == x.sub || clause.SubType == "*") || clause.Type == "*" && clause.SubType == "*" {
-				if out, ok := accept(clause.Params, x.m); ok {
+				if out, ok := accept(clause.Params, x.m); ok && r.allows(out) {
 					return out, nil
 				}
 			}
@@ -107,6 +113,14 @@ func negotiate(header string, watchable, protobuf bool) (Output, error) {
 	}
 	return Output{}, &MediaError{Code: 406, Reason: metav1.StatusReasonNotAcceptable,
 		Message: "only the following media types are accepted: " + plainTypes}
+}
+
+// allows tells whether the route has such a form.
+func (r Route) allows(o Output) bool {
+	if r.Plain && o.As != "" {
+		return false
+	}
+	return !r.Custom || o.Media != codec.Protobuf || strings.HasPrefix(o.As, "PartialObjectMetadata")
 }
 
 // routed tells whether a route's produced types match, which knows no parameters

@@ -99,14 +99,8 @@ func validateLog(o *v1.PodLogOptions) field.ErrorList {
 	case o.SinceSeconds != nil && *o.SinceSeconds < 1:
 		errs = append(errs, field.Invalid(field.NewPath("sinceSeconds"), *o.SinceSeconds, "must be greater than 0"))
 	}
-	switch *o.Stream {
-	case v1.LogStreamAll:
-	case v1.LogStreamStdout, v1.LogStreamStderr:
-		if o.TailLines != nil {
-			errs = append(errs, field.Forbidden(field.NewPath(""), "`tailLines` and specific `stream` are mutually exclusive for now"))
-		}
-	default:
-		errs = append(errs, field.NotSupported(field.NewPath("stream"), *o.Stream, []string{v1.LogStreamAll, v1.LogStreamStdout, v1.LogStreamStderr}))
+	if *o.Stream != v1.LogStreamAll { // the feature PodLogsQuerySplitStreams is off in Kubernetes
+		errs = append(errs, field.Forbidden(field.NewPath("stream"), "may not be specified"))
 	}
 	return errs
 }

@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -45,7 +47,11 @@ func (p *params) numbers(name string) []int32 {
 	for _, v := range p.q[name] {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil {
-			p.fail(err)
+			var bad *strconv.NumError
+			if errors.As(err, &bad) {
+				bad.Func = "ParseUint"
+			}
+			p.fail(fmt.Errorf("cannot convert to []int32: %w", err))
 		}
 		out = append(out, int32(n))
 	}

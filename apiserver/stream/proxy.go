@@ -157,7 +157,7 @@ func (s *Streams) serviceURL(t *target) (*url.URL, error) {
 	//lint:ignore SA1019 Kubernetes' own proxy reads the old kind
 	eps, isEndpoints := obj.(*v1.Endpoints)
 	if !found || !isEndpoints {
-		return nil, apierrors.NewNotFound(v1.Resource("endpoints"), name)
+		return nil, apierrors.NewNotFound(v1.Resource("services"), name)
 	}
 	if len(eps.Subsets) == 0 {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))

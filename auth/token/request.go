@@ -160,6 +160,9 @@ func (s *Service) bind(p *Private, ref *authenticationv1.BoundObjectReference) e
 	}
 	var uid types.UID
 	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	if ref.Name == "" && gvk.Group == "" && slices.Contains([]string{"Pod", "Node", "Secret"}, gvk.Kind) {
+		return apierrors.NewBadRequest("Name parameter required.")
+	}
 	switch gvk.GroupKind() {
 	case schema.GroupKind{Kind: "Pod"}:
 		pod, ok := s.Objects.Pod(p.Namespace, ref.Name)

@@ -41,7 +41,7 @@ func signingRequest() *kinds.Kind {
 		ValidateUpdate: rules.Check2(validateRequestUpdate),
 		Subresources: map[string]kinds.Subresource{
 			"approval": row.Part(prepareApproval, validateApproval, "spec", "status.certificate"),
-			"status":   row.Part(prepareStatus, validateRequestStatus, "spec"),
+			"status":   row.Part(prepareStatus, validateRequestStatus, "spec", "status.conditions"),
 		},
 		Columns: []metav1.TableColumnDefinition{
 			rules.NameColumn(),

@@ -47,7 +47,6 @@ func persistentVolume() *kinds.Kind {
 		rules.Wide(rules.Column("VolumeMode", spec["volumeMode"])),
 	}
 	k.Cells = rules.Cells(persistentVolumeCells)
-	// The bare "name" is an old mistake that clients may still use.
 	return k
 }
 
