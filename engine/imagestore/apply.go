@@ -2,7 +2,7 @@ package imagestore
 
 import (
 	"archive/tar"
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
+	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,7 +28,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/engine"
-	"skiff.dev/skiff/engine/imagestore/gunzip"
 )
 
 // unpacking is what one unpack waits for and tells.
@@ -257,14 +257,13 @@ func (s *Store) extract(ctx context.Context, l *layering, dir string, opts []arc
 
 // decompress reads what every compression that layers have hides.
 func decompress(r io.Reader) (io.ReadCloser, error) {
-	magic := make([]byte, 10)
-	n, err := io.ReadFull(r, magic)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	in := bufio.NewReaderSize(r, 256<<10)
+	magic, err := in.Peek(10)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	in := io.MultiReader(bytes.NewReader(magic[:n]), r)
-	if compression.DetectCompression(magic[:n]) == compression.Gzip {
-		return io.NopCloser(gunzip.NewReader(in)), nil
+	if compression.DetectCompression(magic) == compression.Gzip {
+		return gzip.NewReader(in)
 	}
 	return compression.DecompressStream(in)
 }
