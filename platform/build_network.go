@@ -27,7 +27,7 @@ func (b *buildNetwork) set(nets bridge.Networks) {
 	b.nets = nets
 }
 
-var errNoNetworks = errors.New("Docker's networks are not open")
+var errNoNetworks = errors.New("the networks of Docker are not open")
 
 func (b *buildNetwork) networks() (bridge.Networks, error) {
 	b.mu.Lock()
