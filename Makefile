@@ -40,6 +40,7 @@ test-deps: deps
 	@command -v runc >/dev/null || ./install runc
 	@command -v crun >/dev/null || ./install crun
 	@command -v curl >/dev/null || ./install curl
+	@PATH=$$PATH:/sbin:/usr/sbin; command -v nft >/dev/null || ./install nftables
 	@command -v docker >/dev/null && command -v docker-compose >/dev/null || ./install docker.io docker-compose
 
 vm-deps:

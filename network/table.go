@@ -26,6 +26,9 @@ const (
 	keyPort    = "inet_proto . inet_service"
 )
 
+// markOutside is the bit of the packet mark of connections whose clients are hidden.
+const markOutside uint32 = 0x4000
+
 // chainRefuse answers with an ICMP error, so that clients know at once.
 const chainRefuse = "refuse"
 
@@ -49,9 +52,12 @@ type layout struct {
 //	unreachable-* addresses that no pod has, ports that no service has
 //	source-nat    whose address is hidden (masqueraded)
 //
-// Nothing is marked, so that no bit of the packet mark is shared with others. The
-// chains accept what they do not know: a packet that another table drops is
-// dropped whatever this one says.
+// What goes to services' external addresses is marked before its server is found, with
+// the bit that kube-proxy takes for the same, and the mark is taken away where it is
+// looked at: the first address of a connection can be had later too, but nft 1.0.6 aborts
+// when it lists a rule that looks it up in a set. Nothing else is marked. The chains
+// accept what they do not know: a packet that another table drops is dropped whatever
+// this one says.
 func baseTable(l layout) base {
 	pods := fmt.Sprintf("%q", podPrefix(l.instance)+"*")
 	anchor := fmt.Sprintf("%q", anchorName(l.instance))
@@ -66,6 +72,7 @@ func baseTable(l layout) base {
 		refuse = append(refuse, "ct state new "+at+" meta l4proto . th dport vmap @"+setUnservedPorts)
 		serve = append(serve, at+" meta l4proto . th dport vmap @"+setNodePorts)
 	}
+	hide := fmt.Sprintf("ip daddr . meta l4proto . th dport @%s meta mark set meta mark or %#x", setOutside, markOutside)
 	serve = append(serve, "fib daddr type local dnat to meta l4proto . th dport map @"+setHostPorts)
 	return base{
 		sets: []nft.Set{
@@ -91,8 +98,8 @@ func baseTable(l layout) base {
 			{nft.Chain{Name: "refuse-out", Type: "filter", Hook: "output", Priority: -110}, refuse},
 			{nft.Chain{Name: chainRefuse}, []string{"reject with icmp type port-unreachable"}},
 			{nft.Chain{Name: "serve"}, serve},
-			{nft.Chain{Name: "in-nat", Type: "nat", Hook: "prerouting", Priority: -100}, []string{"jump serve"}},
-			{nft.Chain{Name: "out-nat", Type: "nat", Hook: "output", Priority: -100}, []string{"jump serve"}},
+			{nft.Chain{Name: "in-nat", Type: "nat", Hook: "prerouting", Priority: -100}, []string{hide, "jump serve"}},
+			{nft.Chain{Name: "out-nat", Type: "nat", Hook: "output", Priority: -100}, []string{hide, "jump serve"}},
 			{nft.Chain{Name: "unreachable-forward", Type: "filter", Hook: "forward", Priority: 0},
 				l.unreachable(anchor)},
 			{nft.Chain{Name: "unreachable-out", Type: "filter", Hook: "output", Priority: 0},
@@ -118,7 +125,7 @@ func (l layout) sourceNAT(pods string) []string {
 		`oifname "lo" return`,
 		"ip saddr . ip daddr @" + setHairpin + " masquerade",
 		"ct status dnat ip saddr 127.0.0.0/8 masquerade",
-		"ct status dnat ct original ip daddr . meta l4proto . ct original proto-dst @" + setOutside + " masquerade",
+		fmt.Sprintf("meta mark and %#x == %#x meta mark set meta mark and %#x masquerade", markOutside, markOutside, ^markOutside),
 		fmt.Sprintf("ct status dnat ct original ip daddr != %s meta l4proto . ct original proto-dst @%s masquerade", l.services, setOutsidePorts),
 		// As kube-proxy with a cluster CIDR: a server on another node must answer
 		// through this one.

@@ -10,11 +10,11 @@ import (
 
 // The part of nft's language that rules may use (nft(8)):
 //
-//	match:     key [!=] value | key { . key } [!=] @set
+//	match:     key [!= | ==] value | key { . key } [!=] @set
 //	key:       ip saddr | ip daddr | ip6 saddr | ip6 daddr | meta l4proto | th dport |
 //	           th ports (both, as one number) | iif | iifname | oifname |
 //	           ct original ip daddr | ct original proto-dst | ct state | ct status |
-//	           fib saddr type | fib daddr type
+//	           fib saddr type | fib daddr type | meta mark [and N]
 //	value:     address, network, protocol, port, "name" or "prefix*", new, dnat, local
 //	choice:    source vmap @map | source vmap { key : verdict, ... }
 //	source:    key { . key } | numgen random mod N [offset N]
@@ -22,7 +22,11 @@ import (
 //	           reject [with icmp type port-unreachable | host-unreachable] |
 //	           update @set { key } | dup to address device key map @map |
 //	           dnat to address:port | dnat to source map @map |
-//	           dnat to source map { key : address . port, ... }
+//	           dnat to source map { key : address . port, ... } |
+//	           meta mark set meta mark or N | meta mark set meta mark and N
+//
+// nft has no type for "ct original ip daddr" as it is asked for here, and aborts when it
+// lists a rule that has it among several keys: it may be compared alone.
 
 // compiled is a rule in the kernel's form. Sets written into the rule come before
 // it; exprs refer to them.
@@ -102,6 +106,9 @@ func (c *compiler) expect(word string) error {
 func (c *compiler) emit(e ...expr.Any) { c.out.exprs = append(c.out.exprs, e...) }
 
 func (c *compiler) statement() error {
+	if c.accept("meta", "mark", "set", "meta", "mark") {
+		return c.setMark()
+	}
 	switch word := c.peek(); word {
 	case "accept", "drop", "return", "goto", "jump":
 		c.next()

@@ -65,6 +65,7 @@ var loads = []struct {
 	{[]string{"ct", "original", "proto-dst"}, "inet_service", func(r uint32) expr.Any {
 		return &expr.Ct{Key: expr.CtKeyPROTODST, Register: r, Direction: 0}
 	}},
+	{[]string{"meta", "mark"}, "mark", func(r uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyMARK, Register: r} }},
 	{[]string{"ct", "state"}, "state", func(r uint32) expr.Any { return &expr.Ct{Key: expr.CtKeySTATE, Register: r} }},
 	{[]string{"ct", "status"}, "status", func(r uint32) expr.Any { return &expr.Ct{Key: expr.CtKeySTATUS, Register: r} }},
 	{[]string{"fib", "saddr", "type"}, "fibtype", func(r uint32) expr.Any {
@@ -132,7 +133,17 @@ func (c *compiler) match() error {
 	if c.accept("vmap") {
 		return c.lookupMap(types, "verdict")
 	}
+	if types == "mark" && c.accept("and") {
+		bits, err := c.bits()
+		if err != nil {
+			return err
+		}
+		c.emit(&expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: 4, Mask: bits, Xor: make([]byte, 4)})
+	}
 	invert := c.accept("!=")
+	if !invert {
+		c.accept("==") // is what is meant without it
+	}
 	if name, ok := strings.CutPrefix(c.peek(), "@"); ok {
 		c.next()
 		c.emit(&expr.Lookup{SourceRegister: reg(0), SetName: name, Invert: invert})

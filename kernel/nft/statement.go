@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables"
@@ -11,6 +12,39 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
+
+// setMark changes bits of the packet's mark.
+func (c *compiler) setMark() error {
+	word := c.next()
+	bits, err := c.bits()
+	if err != nil {
+		return err
+	}
+	change := &expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: 4}
+	switch word {
+	case "and":
+		change.Mask, change.Xor = bits, make([]byte, 4)
+	case "or": // bits that are set become zero, then one
+		change.Mask, change.Xor = make([]byte, 4), bits
+		for i, b := range bits {
+			change.Mask[i] = ^b
+		}
+	default:
+		return fmt.Errorf("nft: a mark is changed by and or or, not %q", word)
+	}
+	c.emit(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg(0)}, change,
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg(0), SourceRegister: true})
+	return nil
+}
+
+// bits reads a number of 32 bits.
+func (c *compiler) bits() ([]byte, error) {
+	n, err := strconv.ParseUint(c.next(), 0, 32)
+	if err != nil {
+		return nil, fmt.Errorf("nft: %w", err)
+	}
+	return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
+}
 
 func (c *compiler) reject() error {
 	code := uint8(3) // port unreachable (RFC 792)

@@ -96,7 +96,7 @@ func encodeOne(typ, v string) ([]byte, error) {
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
 	case "integer", "mark", "iface_index":
-		n, err := strconv.ParseUint(v, 10, 32)
+		n, err := strconv.ParseUint(v, 0, 32)
 		if err != nil {
 			return nil, fmt.Errorf("nft: %q is no number", v)
 		}
