@@ -115,11 +115,22 @@ func TestKillAnywhere(t *testing.T) {
 	r.emptied()
 }
 
+// temporary is where a process that is to be killed mounts for moments. As in a whole
+// Skiff, what it leaves mounted there is taken away with the rig's directory.
+func temporary(t *testing.T, dir string) string {
+	t.Helper()
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return tmp
+}
+
 // killBuild kills TestBuildForever some time after its begin.
 func killBuild(t *testing.T, dir string, after time.Duration) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBuildForever$")
-	cmd.Env = append(os.Environ(), crashForever+"="+dir)
+	cmd.Env = append(os.Environ(), crashForever+"="+dir, "TMPDIR="+temporary(t, dir))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +158,7 @@ func TestKill(t *testing.T) {
 	r.loadBusybox()
 	r.close()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBuildUntilKilled$")
-	cmd.Env = append(os.Environ(), crashDir+"="+r.dir)
+	cmd.Env = append(os.Environ(), crashDir+"="+r.dir, "TMPDIR="+temporary(t, r.dir))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestTornRecord cuts the store's log at several places inside what was written
@@ -146,31 +144,8 @@ func TestCorruptFiles(t *testing.T) {
 // TestFullDiskUnderImages: an image that does not fit is refused as a whole, and
 // fits when there is room.
 func TestFullDiskUnderImages(t *testing.T) {
-	needRoot(t)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=256m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := newCluster(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(t)(c.up())
-	t.Cleanup(func() {
-		c.showLog(t)
-		if err := c.reset(); err != nil {
-			t.Error(err)
-		}
-	})
+	dir, data := smallDisk(t, "256m")
+	c := ownIn(t, dir)
 	archive, err := imageArchive()
 	if err != nil {
 		t.Fatal(err)

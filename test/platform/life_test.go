@@ -34,6 +34,44 @@ func own(t *testing.T, flags ...string) *cluster {
 	return c
 }
 
+// ownIn is own in a directory, without images.
+func ownIn(t *testing.T, dir string) *cluster {
+	t.Helper()
+	c, err := newCluster(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t)(c.up())
+	t.Cleanup(func() {
+		c.showLog(t)
+		if err := c.reset(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// smallDisk is a directory for an instance, whose data directory is on a disk of a size
+// such as 128m.
+func smallDisk(t *testing.T, size string) (dir, data string) {
+	t.Helper()
+	needRoot(t)
+	dir = t.TempDir()
+	data = filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, data
+}
+
 func must(t *testing.T) func(string, error) string {
 	return func(out string, err error) string {
 		t.Helper()
@@ -241,30 +279,8 @@ func TestStartErrors(t *testing.T) {
 // TestFullDisk: writes fail while the disk under the store is full; what was
 // acknowledged stays, and writing goes on when there is room again.
 func TestFullDisk(t *testing.T) {
-	needRoot(t)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=512m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := newCluster(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(t)(c.up())
-	t.Cleanup(func() {
-		if _, err := c.skiff("down"); err != nil {
-			t.Error(err)
-		}
-	})
+	dir, data := smallDisk(t, "512m")
+	c := ownIn(t, dir)
 	must(t)(c.kubectl("create", "configmap", "before", "--from-literal=a=b"))
 	ballast := filepath.Join(data, "ballast")
 	fill(t, ballast)

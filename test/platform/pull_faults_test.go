@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // engineOn starts the engine alone in dir and removes it at the end of the test.
@@ -89,20 +87,7 @@ func TestPullUntilKilled(t *testing.T) {
 // TestFullDiskUnderPull: a pull that does not fit is refused with the reason and
 // leaves nothing; with room it is done. So is a push to the registry of the engine.
 func TestFullDiskUnderPull(t *testing.T) {
-	needRoot(t)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=128m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir, data := smallDisk(t, "128m")
 	g := newRegistry(t)
 	image := strings.TrimPrefix(g.URL, "http://") + "/open/app:1"
 	c := engineOn(t, dir)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"skiff.dev/skiff/engine/dockerapi/filters"
 	"skiff.dev/skiff/engine/dockerapi/route"
 	"skiff.dev/skiff/engine/logs"
 )
@@ -109,19 +110,11 @@ func parseStamp(what, s string) (time.Time, error) {
 	if s == "" || s == "0" {
 		return time.Time{}, nil
 	}
-	whole, fraction, _ := strings.Cut(s, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	var nano int64
-	if err == nil && fraction != "" {
-		if len(fraction) > 9 {
-			fraction = fraction[:9]
-		}
-		nano, err = strconv.ParseInt(fraction+strings.Repeat("0", 9-len(fraction)), 10, 64)
-	}
+	t, err := filters.Seconds(s)
 	if err != nil {
 		return time.Time{}, route.Invalid(fmt.Errorf("invalid value for %q: %w", what, err))
 	}
-	return time.Unix(sec, nano), nil
+	return t, nil
 }
 
 // details are what the log options name of labels and environment.

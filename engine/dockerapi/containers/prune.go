@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -22,7 +21,7 @@ func (a *Area) prune(w http.ResponseWriter, r *route.Request) error {
 	if err := f.Check("label", "label!", "until"); err != nil {
 		return err
 	}
-	until, err := untilFilter(f, time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return err
 	}
@@ -53,28 +52,4 @@ func (a *Area) prune(w http.ResponseWriter, r *route.Request) error {
 	}
 	a.o.Events.Publish(events.ContainerEventType, events.ActionPrune, "", map[string]string{"reclaimed": fmt.Sprint(out.SpaceReclaimed)})
 	return route.WriteJSON(w, http.StatusOK, &out)
-}
-
-// untilFilter reads a time, or how long before now.
-func untilFilter(f filters.Args, now time.Time) (time.Time, error) {
-	list := f["until"]
-	switch len(list) {
-	case 0:
-		return time.Time{}, nil
-	case 1:
-	default:
-		return time.Time{}, route.Invalidf("more than one until filter specified")
-	}
-	if d, err := time.ParseDuration(list[0]); err == nil {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.Parse(layout, list[0]); err == nil {
-			return t, nil
-		}
-	}
-	if s, err := strconv.ParseFloat(list[0], 64); err == nil {
-		return time.Unix(0, int64(s*1e9)), nil
-	}
-	return time.Time{}, route.Invalidf("invalid filter 'until=%s'", list[0])
 }

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/registry"
@@ -96,29 +95,6 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
-}
-
-func TestParseTime(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for text, want := range map[string]string{
-		"10m": "2026-01-02T02:54:05Z", "2021-01-01": "2021-01-01T00:00:00Z", "2021-01-01T10:00": "2021-01-01T10:00:00Z",
-		"1600000000.5": "2020-09-13T12:26:40.5Z", "2021-01-01T10:00:00+02:00": "2021-01-01T08:00:00Z",
-	} {
-		if got, err := parseTime(text, now); err != nil || got.UTC().Format(time.RFC3339Nano) != want {
-			t.Errorf("%s: %v %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"nonsense", "", "1.x", "2021-13-01"} {
-		if got, err := parseTime(text, now); err == nil {
-			t.Errorf("%q is %v", text, got)
-		}
-	}
-}
-
-func FuzzParseTime(f *testing.F) {
-	f.Add("10m")
-	f.Add("1600000000.5")
-	f.Fuzz(func(t *testing.T, text string) { parseTime(text, time.Unix(0, 0)) })
 }
 
 func FuzzDecodeAuth(f *testing.F) {

@@ -2,10 +2,7 @@ package images
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +35,7 @@ func (a *Area) tests(ctx context.Context, f filters.Args, all []engine.ImageReco
 		}
 	}
 	for _, v := range f["until"] {
-		until, err := parseTime(v, now)
+		until, err := filters.Moment(v, now)
 		if err != nil {
 			return nil, route.Invalidf("invalid value for 'until' filter: %w", err)
 		}
@@ -140,36 +137,4 @@ func matches(patterns []string, name string) bool {
 		}
 	}
 	return false
-}
-
-// parseTime reads a duration before now, a time as RFC 3339 writes it or the begin of
-// one, or seconds since 1970 with a fraction.
-func parseTime(text string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(text); err == nil && text != "0" {
-		return now.Add(-d), nil
-	}
-	if strings.Contains(text, "-") || strings.Contains(text, "T") {
-		var err error
-		for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15Z07:00", "2006-01-02T15", "2006-01-02Z07:00", "2006-01-02"} {
-			var t time.Time
-			if t, err = time.ParseInLocation(layout, text, now.Location()); err == nil {
-				return t, nil
-			}
-		}
-		return time.Time{}, err
-	}
-	whole, fraction, _ := strings.Cut(text, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil {
-		var n *strconv.NumError
-		if errors.As(err, &n) {
-			err = n.Err
-		}
-		return time.Time{}, fmt.Errorf("failed to parse value as time or duration: invalid seconds %q: %w", whole, err)
-	}
-	nano, err := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("failed to parse value as time or duration: invalid nanoseconds %q", fraction)
-	}
-	return time.Unix(sec, int64(nano)), nil
 }

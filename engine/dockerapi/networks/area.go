@@ -231,7 +231,7 @@ func (a *Area) prune(w http.ResponseWriter, r *route.Request) error {
 	if err := f.Check("label", "label!", "until"); err != nil {
 		return err
 	}
-	until, err := until(f["until"], time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return err
 	}

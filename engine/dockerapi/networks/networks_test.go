@@ -110,23 +110,6 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-func TestUntil(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	for text, want := range map[string]time.Time{
-		"10m": now.Add(-10 * time.Minute), "1700000000": time.Unix(1_700_000_000, 0), "1700000000.5": time.Unix(1_700_000_000, 5e8),
-		"2024-01-02T03:04:05Z": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
-	} {
-		if got, err := until([]string{text}, now); err != nil || !got.Equal(want) {
-			t.Errorf("%s: %v %v", text, got, err)
-		}
-	}
-	for _, bad := range []string{"x", "1.x", ""} {
-		if _, err := until([]string{bad}, now); err == nil {
-			t.Errorf("%q was taken", bad)
-		}
-	}
-}
-
 func FuzzCreate(f *testing.F) {
 	f.Add([]byte(`{"Name":"x","IPAM":{"Config":[{"Subnet":"10.0.0.0/24","Gateway":null}]},"EnableIPv6":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
