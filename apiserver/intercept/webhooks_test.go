@@ -420,7 +420,7 @@ func TestViewsAreMutated(t *testing.T) {
 	if status != 200 || !strings.Contains(body, `"replicas":9`) {
 		t.Errorf("scale: %d %s", status, body)
 	}
-	if status, _, body = k.ask("POST", "/api/v1/namespaces/default/pods/p/binding", "application/json", `{"target":{"kind":"Node","name":"n"}}`); status != 201 {
+	if status, _, body = k.ask("POST", "/api/v1/namespaces/default/pods/p/binding", "application/json", `{"metadata":{"name":"p"},"target":{"kind":"Node","name":"n"}}`); status != 201 {
 		t.Errorf("binding: %d %s", status, body)
 	}
 	bound, err := k.Get(context.Background(), k.kind(pod("p")), "default", "p")

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -64,6 +65,34 @@ func TestPack(t *testing.T) {
 		p := Pack(&g, c.have, func(*discoveryv1.EndpointSlice) bool { return false })
 		if sizes(p.Create) != c.create || sizes(p.Update) != c.update || sizes(p.Delete) != c.delete {
 			t.Errorf("%s: create %s update %s delete %s", c.name, sizes(p.Create), sizes(p.Update), sizes(p.Delete))
+		}
+	}
+}
+
+// TestRecycle: the empty slice of a service that gets endpoints, and so ports, is
+// written over, unless it is another owner's.
+func TestRecycle(t *testing.T) {
+	port, uid := int32(80), types.UID("new")
+	shape := func(s *discoveryv1.EndpointSlice) bool {
+		if s.Name == "" {
+			s.OwnerReferences = []metav1.OwnerReference{{UID: uid}}
+		}
+		return false
+	}
+	for _, c := range []struct {
+		owner                  types.UID
+		create, update, delete string
+	}{{"new", "[]", "[s0:2]", "[]"}, {"old", "[:2]", "[]", "[s0:0]"}} {
+		have := slicesOf(nil)
+		have[0].OwnerReferences = []metav1.OwnerReference{{UID: c.owner}}
+		var g Groups
+		g.Add(discoveryv1.AddressTypeIPv4, []discoveryv1.EndpointPort{{Port: &port}}, endpoints(0, 2)...)
+		p := Pack(&g, have, shape)
+		if sizes(p.Create) != c.create || sizes(p.Update) != c.update || sizes(p.Delete) != c.delete {
+			t.Errorf("%s: create %s update %s delete %s", c.owner, sizes(p.Create), sizes(p.Update), sizes(p.Delete))
+		}
+		if len(p.Update) == 1 && len(p.Update[0].Ports) != 1 {
+			t.Errorf("ports %v", p.Update[0].Ports)
 		}
 	}
 }

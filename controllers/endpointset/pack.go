@@ -84,7 +84,27 @@ func Pack(g *Groups, existing []*discoveryv1.EndpointSlice, shape func(*discover
 	for _, key := range g.keys {
 		packGroup(&plan, g.byKey[key], have[key], shape)
 	}
+	plan.recycle(shape)
 	return plan
+}
+
+// recycle writes what is to be created over slices of the same owner that are to be
+// deleted: who watches sees a slice change, not one come and another go (finalize in
+// k8s.io/endpointslice's reconciler).
+func (p *Plan) recycle(shape func(*discoveryv1.EndpointSlice) bool) {
+	p.Delete = slices.DeleteFunc(p.Delete, func(old *discoveryv1.EndpointSlice) bool {
+		i := slices.IndexFunc(p.Create, func(s *discoveryv1.EndpointSlice) bool {
+			return s.AddressType == old.AddressType && apiequality.Semantic.DeepEqual(s.OwnerReferences, old.OwnerReferences)
+		})
+		if i < 0 {
+			return false
+		}
+		next := old.DeepCopy()
+		next.Ports, next.Endpoints = p.Create[i].Ports, p.Create[i].Endpoints
+		shape(next)
+		p.Create, p.Update = slices.Delete(p.Create, i, i+1), append(p.Update, next)
+		return true
+	})
 }
 
 // draft is an existing slice on its way to what it should be.

@@ -299,7 +299,7 @@ func TestNames(t *testing.T) {
 	}
 	f, err := b.Files(t.Context(), web.Container)
 	must(t, err)
-	if !strings.HasPrefix(string(f.ResolvConf), "nameserver 127.0.0.11\n") {
+	if !strings.Contains(string(f.ResolvConf), "\nnameserver 127.0.0.11\n") {
 		t.Errorf("%s", f.ResolvConf)
 	}
 	// An earlier process's sockets are replaced.

@@ -13,6 +13,7 @@ func TestSmall(t *testing.T) {
 	allowed := map[string]bool{
 		"golang.org/x/sys/unix":                            true,
 		"skiff.dev/skiff/engine/logs":                      true,
+		"skiff.dev/skiff/engine/wholefile":                 true,
 		"skiff.dev/skiff/engine/monitor/wire":              true,
 		"skiff.dev/skiff/engine/monitor/server":            true,
 		"skiff.dev/skiff/engine/monitor/cmd/skiff-monitor": true,
