@@ -258,7 +258,7 @@ func TestCancel(t *testing.T) {
 	}
 	// The caller does not wait for the container, which is being killed.
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		entries, err := filepath.Glob(filepath.Join(r.dir, "build", "executor", "*"))
+		entries, err := filepath.Glob(filepath.Join(r.dir, "build", "executor", "*", "config.json"))
 		if err != nil {
 			t.Fatal(err)
 		}
