@@ -44,6 +44,9 @@ type Networks interface {
 	// Leave undoes all of a container's, which has ended: its namespace may be gone.
 	// An unknown container is no error.
 	Leave(ctx context.Context, container string) error
+	// Rename has others find a container by another name from now on, and no longer by
+	// its old one. An unknown container is no error: it is connected to nothing.
+	Rename(ctx context.Context, container, name string) error
 	// Attached tells a container's connections by name of network, and its host ports.
 	Attached(ctx context.Context, container string) (map[string]Attachment, []Binding, error)
 	// Files is what belongs into a container's /etc/hosts and /etc/resolv.conf, as of

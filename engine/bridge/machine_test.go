@@ -302,6 +302,14 @@ func TestNames(t *testing.T) {
 	if !strings.Contains(string(f.ResolvConf), "\nnameserver 127.0.0.11\n") {
 		t.Errorf("%s", f.ResolvConf)
 	}
+	// A container that is renamed is found by its new name alone, by those that run too.
+	must(t, b.Rename(t.Context(), db.Container, "renamed"))
+	for name, want := range map[string]string{"renamed.": dbIP, "store.": dbIP, "db.": "no"} {
+		if got := look("udp", name); got != want {
+			t.Errorf("after a rename %s is %s, want %s", name, got, want)
+		}
+	}
+	must(t, b.Rename(t.Context(), db.Container, "db"))
 	// An earlier process's sockets are replaced.
 	must(t, b.Close())
 	if got := look("udp", "db."); got != "no" {

@@ -61,6 +61,7 @@ type Networks interface {
 	Connect(ctx context.Context, network string, e bridge.Endpoint) (*bridge.Attachment, error)
 	Disconnect(ctx context.Context, network, container string) error
 	Leave(ctx context.Context, container string) error
+	Rename(ctx context.Context, container, name string) error
 	Attached(ctx context.Context, container string) (map[string]bridge.Attachment, []bridge.Binding, error)
 	Files(ctx context.Context, container string) (*bridge.Files, error)
 }

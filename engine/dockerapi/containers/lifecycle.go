@@ -291,6 +291,8 @@ func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
 	if err != nil {
 		return err
 	}
+	c.op.Lock() // until a start that is under way has taken the old name along
+	defer c.op.Unlock()
 	a.mu.Lock()
 	old := c.rec.Name
 	err = func() error {
@@ -315,6 +317,11 @@ func (a *Area) rename(w http.ResponseWriter, r *route.Request) error {
 	a.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if a.o.Networks != nil {
+		if err := a.o.Networks.Rename(context.WithoutCancel(r.Context()), c.rec.ID, name); err != nil {
+			return err
+		}
 	}
 	a.publish(c, events.ActionRename, "oldName", "/"+old)
 	w.WriteHeader(http.StatusNoContent)
