@@ -182,6 +182,33 @@ func BenchmarkUpdateStatus(b *testing.B) {
 	}
 }
 
+// BenchmarkPatchNodeStatus is what a kubelet sends now and then: the time in a condition
+// of its node's status. One node of many writes at a time.
+func BenchmarkPatchNodeStatus(b *testing.B) {
+	const nodes = 1000
+	h := benchServer(b).Handler()
+	name := func(i int) string { return fmt.Sprintf("node-%04d", i%nodes) }
+	for i := range nodes {
+		do(b, h, "POST", "/api/v1/nodes", "application/json", "application/json", mustJSON(b, benchNode(name(i))))
+	}
+	defer cpu(b)()
+	for i := 0; b.Loop(); i++ {
+		patch := fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","lastHeartbeatTime":"2026-11-27T10:%02d:%02dZ"}]}}`, i/nodes/60%60, i/nodes%60)
+		do(b, h, "PATCH", "/api/v1/nodes/"+name(i)+"/status", "application/strategic-merge-patch+json", "application/json", patch)
+	}
+}
+
+// benchNode is a node as a kubelet registers it.
+func benchNode(name string) *corev1.Node {
+	n := &corev1.Node{TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/hostname": name}}}
+	for _, t := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure, corev1.NodeReady} {
+		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: t, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"})
+	}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeHostName, Address: name}}
+	n.Status.NodeInfo = corev1.NodeSystemInfo{MachineID: name, KernelVersion: "6.1", OSImage: "Debian", ContainerRuntimeVersion: "skiff://1", KubeletVersion: "v1.36.3", OperatingSystem: "linux", Architecture: "amd64"}
+	return n
+}
+
 func BenchmarkApply(b *testing.B) {
 	h := benchServer(b).Handler()
 	defer cpu(b)()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -120,17 +121,43 @@ func InvalidPatch(shown string, err error) error {
 // into; both are of one Go type, whose tags say how lists merge. shown is the
 // patch as errors tell it.
 func StrategicPatch(old runtime.Object, patch []byte, into runtime.Object, s Strict) (strictErrs []error, shown string, err error) {
+	p, strictErrs, err := strategicDoc(patch, s)
+	if err != nil {
+		return nil, "", err
+	}
+	to := reflect.ValueOf(into).Elem()
+	to.Set(reflect.ValueOf(old.DeepCopyObject()).Elem())
+	if narrow(to, p) {
+		return strictErrs, fmt.Sprintf("%+v", p), nil
+	}
+	to.SetZero()
+	return wholeStrategicPatch(old, patch, into, s)
+}
+
+// strategicDoc reads a strategic merge patch.
+func strategicDoc(patch []byte, s Strict) (p map[string]any, strictErrs []error, err error) {
+	p = map[string]any{}
+	if s == Report {
+		strictErrs, err = kjson.UnmarshalStrict(patch, &p)
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(patch, &p)
+	}
+	if err != nil {
+		return nil, nil, apierrors.NewBadRequest(err.Error())
+	}
+	return p, strictErrs, nil
+}
+
+// wholeStrategicPatch is StrategicPatch by way of the whole object. It reads the patch
+// anew, because merging uses it up.
+func wholeStrategicPatch(old runtime.Object, patch []byte, into runtime.Object, s Strict) (strictErrs []error, shown string, err error) {
+	p, strictErrs, err := strategicDoc(patch, s)
+	if err != nil {
+		return nil, "", err
+	}
 	doc, err := runtime.DefaultUnstructuredConverter.ToUnstructured(old)
 	if err != nil {
 		return nil, "", apierrors.NewInternalError(err)
-	}
-	p := map[string]any{}
-	if s == Report {
-		if strictErrs, err = kjson.UnmarshalStrict(patch, &p); err != nil {
-			return nil, "", apierrors.NewBadRequest(err.Error())
-		}
-	} else if err = kjson.UnmarshalCaseSensitivePreserveInts(patch, &p); err != nil {
-		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
 	patched, err := strategicpatch.StrategicMergeMapPatch(doc, p, into)
 	if err != nil {

@@ -66,6 +66,24 @@ func (m *Manager) sandbox(e *Endpoint) *sandbox {
 	}
 }
 
+// locked finds the container's sandbox and locks it; nil where it has none. One that
+// ended while it was waited for is none.
+func (m *Manager) locked(container string) *sandbox {
+	for {
+		m.mu.Lock()
+		s := m.sandboxes[container]
+		m.mu.Unlock()
+		if s == nil {
+			return nil
+		}
+		s.mu.Lock()
+		if !s.ended {
+			return s
+		}
+		s.mu.Unlock()
+	}
+}
+
 // Connect implements Networks.
 func (m *Manager) Connect(_ context.Context, ref string, e Endpoint) (*Attachment, error) {
 	a, err := m.connect(ref, e)
@@ -320,15 +338,14 @@ func (m *Manager) Disconnect(_ context.Context, ref, container string) error {
 func (m *Manager) disconnect(ref, container string) error {
 	m.mu.Lock()
 	n, err := m.find(ref)
-	s := m.sandboxes[container]
 	m.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	s := m.locked(container)
 	if s == nil {
 		return forbidden("container %s is not connected to network %s", container, n.Name)
 	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.Ends, func(c *end) bool { return c.NetworkID == n.ID })
 	if i < 0 {
@@ -386,17 +403,11 @@ func (m *Manager) endIfEmpty(s *sandbox) error {
 // its interfaces away, for which the kernel waits longer than for all else, goes on.
 // Until that is done nobody gets its addresses, and who wants one waits.
 func (m *Manager) Leave(_ context.Context, container string) error {
-	m.mu.Lock()
-	s := m.sandboxes[container]
-	m.mu.Unlock()
+	s := m.locked(container)
 	if s == nil {
 		return nil
 	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
-		return nil
-	}
 	m.stopNames(container)
 	// Without a record the interfaces are nobody's: if this process ends now, the next
 	// takes them away.
@@ -439,14 +450,11 @@ func (m *Manager) end(n *network, s *sandbox, c *end) {
 
 // Attached implements Networks.
 func (m *Manager) Attached(_ context.Context, container string) (map[string]Attachment, []Binding, error) {
-	m.mu.Lock()
-	s := m.sandboxes[container]
-	m.mu.Unlock()
 	out := map[string]Attachment{}
+	s := m.locked(container)
 	if s == nil {
 		return out, nil, nil
 	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.Ends {
 		out[c.NetworkName] = c.Attachment

@@ -27,13 +27,10 @@ var fallback = []netip.Addr{netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr(
 
 // Files implements Networks.
 func (m *Manager) Files(_ context.Context, container string) (*Files, error) {
-	m.mu.Lock()
-	s := m.sandboxes[container]
-	m.mu.Unlock()
+	s := m.locked(container)
 	if s == nil {
 		return nil, notFound("container %s is not connected to a network", container)
 	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.Ends, func(c *end) bool { return c.NetworkName == NameHost }) {
 		return m.hostFiles(s)

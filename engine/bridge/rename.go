@@ -7,25 +7,19 @@ import (
 
 // Rename implements Networks.
 func (m *Manager) Rename(_ context.Context, container, name string) error {
-	m.mu.Lock()
-	s := m.sandboxes[container]
-	m.mu.Unlock()
-	if s == nil {
-		return nil
-	}
-	if err := m.rename(s, name); err != nil {
+	if err := m.rename(container, name); err != nil {
 		return fmt.Errorf("rename the connections of %s: %w", container, err)
 	}
 	m.changed(container)
 	return nil
 }
 
-func (m *Manager) rename(s *sandbox, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+func (m *Manager) rename(container, name string) error {
+	s := m.locked(container)
+	if s == nil {
 		return nil
 	}
+	defer s.mu.Unlock()
 	m.mu.Lock()
 	old := s.Name
 	s.Name = name
