@@ -26,12 +26,18 @@ import (
 // serve runs h behind this package and returns a client of it.
 func serve(t testing.TB, h http.HandlerFunc, o Options) (*http.Client, string) {
 	t.Helper()
+	return serveOn(t, h, o, func(l net.Listener) net.Listener { return l })
+}
+
+// serveOn is serve with something between it and the network.
+func serveOn(t testing.TB, h http.HandlerFunc, o Options, between func(net.Listener) net.Listener) (*http.Client, string) {
+	t.Helper()
 	if o.MaxStreams == 0 {
 		o.MaxStreams = 100
 	}
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.Listener = Listener(s.Listener)
+	s.Listener = Listener(between(s.Listener))
 	s.TLS = &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
 	Configure(s.Config, o)
 	s.StartTLS()
@@ -385,14 +391,22 @@ func (r *raw) goAway() http2.ErrCode {
 	}
 }
 
+// tight is a listener of connections in which little is on its way.
+type tight struct{ net.Listener }
+
+func (l tight) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
 // TestFloods: who makes the server answer and takes nothing loses the connection; so
 // does who sends headers without an end.
 func TestFloods(t *testing.T) {
-	_, url := serve(t, func(http.ResponseWriter, *http.Request) {}, Options{})
+	_, url := serveOn(t, func(http.ResponseWriter, *http.Request) {}, Options{}, func(l net.Listener) net.Listener { return tight{l} })
 	r := dial(t, url)
-	if err := r.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		t.Fatal(err)
-	}
 	var pings bytes.Buffer
 	f := http2.NewFramer(&pings, nil)
 	for range 5000 {
