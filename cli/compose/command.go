@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -112,6 +113,19 @@ func (a *app) whole(cmd *cobra.Command, o loadOptions) (*types.Project, *actor, 
 	}
 	act, err := a.actor(cmd, p, p.Name)
 	return p, act, err
+}
+
+// present is labelled with the containers that there are, running or not.
+func (a *app) present(cmd *cobra.Command, services []string) (*actor, []container.Summary, error) {
+	act, err := a.labelled(cmd, services)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := listContainers(cmd.Context(), act.d, act.name, true)
+	if err != nil {
+		return nil, nil, unreachable(err)
+	}
+	return act, list, nil
 }
 
 // labelled is like whole for verbs that need no file if the project is named.

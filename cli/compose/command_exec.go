@@ -27,13 +27,9 @@ func (a *app) logsCommand() *cobra.Command {
 		Example: `  skiff compose logs -f --tail 20
   skiff compose logs --since 10m web`,
 		RunE: func(cmd *cobra.Command, services []string) error {
-			act, err := a.labelled(cmd, services)
+			act, list, err := a.present(cmd, services)
 			if err != nil {
 				return err
-			}
-			list, err := listContainers(cmd.Context(), act.d, act.name, true)
-			if err != nil {
-				return unreachable(err)
 			}
 			s := streamsOf(cmd)
 			p := newPrinter(s.out, s.err, a.colour(s, noColour), !noPrefix)

@@ -305,13 +305,9 @@ func (a *app) imagesCommand() *cobra.Command {
 		Use: "images [SERVICE...]", Short: "List the images of containers",
 		Example: "  skiff compose images",
 		RunE: func(cmd *cobra.Command, services []string) error {
-			act, err := a.labelled(cmd, services)
+			act, list, err := a.present(cmd, services)
 			if err != nil {
 				return err
-			}
-			list, err := listContainers(cmd.Context(), act.d, act.name, true)
-			if err != nil {
-				return unreachable(err)
 			}
 			rows := [][]string{{"CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"}}
 			for _, c := range list {

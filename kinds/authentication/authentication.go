@@ -9,6 +9,7 @@ import (
 	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/convert"
 	"skiff.dev/skiff/kinds/row"
 )
 
@@ -21,13 +22,13 @@ func Kinds() []*kinds.Kind {
 			Group: group, Version: "v1", Kind: "SelfSubjectReview",
 			Resource: "selfsubjectreviews", Singular: "selfsubjectreview",
 			Virtual: true, Verbs: []string{"create"},
-			Served: append(row.Hub(group, "v1"), old[authenticationv1.SelfSubjectReview, authenticationv1beta1.SelfSubjectReview]("SelfSubjectReview")...), New: row.Make[authenticationv1.SelfSubjectReview](),
+			Served: append(row.Hub(group, "v1"), convert.Review[authenticationv1.SelfSubjectReview, authenticationv1beta1.SelfSubjectReview](authenticationv1beta1.SchemeGroupVersion, "SelfSubjectReview")...), New: row.Make[authenticationv1.SelfSubjectReview](),
 		},
 		{
 			Group: group, Version: "v1", Kind: "TokenReview",
 			Resource: "tokenreviews", Singular: "tokenreview",
 			Virtual: true, Verbs: []string{"create"},
-			Served: append(row.Hub(group, "v1"), old[authenticationv1.TokenReview, authenticationv1beta1.TokenReview]("TokenReview")...), New: row.Make[authenticationv1.TokenReview](),
+			Served: append(row.Hub(group, "v1"), convert.Review[authenticationv1.TokenReview, authenticationv1beta1.TokenReview](authenticationv1beta1.SchemeGroupVersion, "TokenReview")...), New: row.Make[authenticationv1.TokenReview](),
 		},
 	}
 }

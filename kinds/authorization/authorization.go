@@ -8,6 +8,7 @@ import (
 	authorizationv1beta1 "k8s.io/api/authorization/v1beta1"
 
 	"skiff.dev/skiff/kinds"
+	"skiff.dev/skiff/kinds/convert"
 	"skiff.dev/skiff/kinds/row"
 )
 
@@ -16,10 +17,10 @@ const group = authorizationv1.GroupName
 // Kinds are the group's rows.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
-		review("LocalSubjectAccessReview", "localsubjectaccessreview", true, row.Make[authorizationv1.LocalSubjectAccessReview](), old[authorizationv1.LocalSubjectAccessReview, authorizationv1beta1.LocalSubjectAccessReview]("LocalSubjectAccessReview")...),
-		review("SelfSubjectAccessReview", "selfsubjectaccessreview", false, row.Make[authorizationv1.SelfSubjectAccessReview](), old[authorizationv1.SelfSubjectAccessReview, authorizationv1beta1.SelfSubjectAccessReview]("SelfSubjectAccessReview")...),
-		review("SelfSubjectRulesReview", "selfsubjectrulesreview", false, row.Make[authorizationv1.SelfSubjectRulesReview](), old[authorizationv1.SelfSubjectRulesReview, authorizationv1beta1.SelfSubjectRulesReview]("SelfSubjectRulesReview")...),
-		review("SubjectAccessReview", "subjectaccessreview", false, row.Make[authorizationv1.SubjectAccessReview](), old[authorizationv1.SubjectAccessReview, authorizationv1beta1.SubjectAccessReview]("SubjectAccessReview")...),
+		review("LocalSubjectAccessReview", "localsubjectaccessreview", true, row.Make[authorizationv1.LocalSubjectAccessReview](), convert.Review[authorizationv1.LocalSubjectAccessReview, authorizationv1beta1.LocalSubjectAccessReview](authorizationv1beta1.SchemeGroupVersion, "LocalSubjectAccessReview")...),
+		review("SelfSubjectAccessReview", "selfsubjectaccessreview", false, row.Make[authorizationv1.SelfSubjectAccessReview](), convert.Review[authorizationv1.SelfSubjectAccessReview, authorizationv1beta1.SelfSubjectAccessReview](authorizationv1beta1.SchemeGroupVersion, "SelfSubjectAccessReview")...),
+		review("SelfSubjectRulesReview", "selfsubjectrulesreview", false, row.Make[authorizationv1.SelfSubjectRulesReview](), convert.Review[authorizationv1.SelfSubjectRulesReview, authorizationv1beta1.SelfSubjectRulesReview](authorizationv1beta1.SchemeGroupVersion, "SelfSubjectRulesReview")...),
+		review("SubjectAccessReview", "subjectaccessreview", false, row.Make[authorizationv1.SubjectAccessReview](), convert.Review[authorizationv1.SubjectAccessReview, authorizationv1beta1.SubjectAccessReview](authorizationv1beta1.SchemeGroupVersion, "SubjectAccessReview")...),
 	}
 }
 

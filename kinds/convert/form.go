@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -104,4 +105,19 @@ func Deprecation(gvk schema.GroupVersionKind, obj any) string {
 		}
 	}
 	return text
+}
+
+// same converts what has the same fields in both versions.
+var same = New()
+
+// Review is an old form of a kind that says the same in both and is only posted: it is
+// never listed, so the type of its lists is of no account. H and O are as in Old.
+func Review[H, O any, PH interface {
+	*H
+	kinds.Object
+}, PO interface {
+	*O
+	runtime.Object
+}](gv schema.GroupVersion, kind string) []kinds.Version {
+	return []kinds.Version{Old[H, O, metav1.List, PH, PO](same, gv, kind, nil)}
 }

@@ -94,12 +94,17 @@ func notThere(err error, p, name string) error {
 	return err
 }
 
-func (a *Area) statPath(w http.ResponseWriter, r *route.Request) error {
-	p, err := pathOf(r)
-	if err != nil {
-		return err
+// place is the container and the path in it that a request is about.
+func (a *Area) place(r *route.Request) (c *cont, path string, err error) {
+	if path, err = pathOf(r); err != nil {
+		return nil, "", err
 	}
-	c, err := a.find(r.Var("name"))
+	c, err = a.find(r.Var("name"))
+	return c, path, err
+}
+
+func (a *Area) statPath(w http.ResponseWriter, r *route.Request) error {
+	c, p, err := a.place(r)
 	if err != nil {
 		return err
 	}
@@ -115,11 +120,7 @@ func (a *Area) statPath(w http.ResponseWriter, r *route.Request) error {
 }
 
 func (a *Area) getArchive(w http.ResponseWriter, r *route.Request) error {
-	p, err := pathOf(r)
-	if err != nil {
-		return err
-	}
-	c, err := a.find(r.Var("name"))
+	c, p, err := a.place(r)
 	if err != nil {
 		return err
 	}
@@ -143,11 +144,7 @@ func (a *Area) getArchive(w http.ResponseWriter, r *route.Request) error {
 }
 
 func (a *Area) putArchive(w http.ResponseWriter, r *route.Request) error {
-	p, err := pathOf(r)
-	if err != nil {
-		return err
-	}
-	c, err := a.find(r.Var("name"))
+	c, p, err := a.place(r)
 	if err != nil {
 		return err
 	}
