@@ -35,7 +35,7 @@ func main() {
 }
 
 func run() error {
-	const work = "gen/work" // inside the module, so that it builds with its libraries
+	const work = "gen/scratch" // inside the module, so that it builds with its libraries
 	if err := os.MkdirAll(filepath.Join(work, "defs"), 0o755); err != nil {
 		return err
 	}
